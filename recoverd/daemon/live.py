@@ -60,8 +60,8 @@ class LiveWorld(World):
         self.learn(memory)
         return await self._collector.observe(sequence, memory)
 
-    def rest(self, *, calm: bool) -> None:
-        self._collector.rest(calm=calm)
+    def rest(self, *, calm: bool, quiet: bool) -> None:
+        self._collector.rest(calm=calm, quiet=quiet)
 
     def hasten(self) -> None:
         self._collector.hasten()

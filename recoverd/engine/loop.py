@@ -187,7 +187,7 @@ class ClusterLoop:
 
     async def _sweep(self, sequence: int) -> None:
         async with self._pace.turn(self._wake, pressing=self._asked or self.machine.pressing) as sweeping:
-            self._world.rest(calm=self.machine.calm)
+            self._world.rest(calm=self.machine.calm, quiet=self.machine.quiet)
             observation = sweeping.seen(await self._world.observe(sequence, self.machine.memory))
         try:
             await self.handle(Observed(observation))

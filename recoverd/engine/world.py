@@ -22,9 +22,10 @@ class World(Protocol):
         """
         ...
 
-    def rest(self, *, calm: bool) -> None:
+    def rest(self, *, calm: bool, quiet: bool) -> None:
         """Whether the next sweep may leave out machines of which nothing is expected: no incident is open, no plan
-        waits or runs, and nothing that was found has still to be seen gone.
+        waits or runs, and nothing that was found has still to be confirmed or seen gone (`calm`); and whether it may
+        ask over connections of the sweep before, since nothing but notices was found (`quiet`).
         """
         return  # a world that always looks at all has nothing to know
 

@@ -12,11 +12,11 @@ from recoverd.machine import deciding, joining
 from recoverd.machine.clock import Reading
 from recoverd.machine.decide import Choice
 from recoverd.machine.machine import Taken, handle
-from recoverd.machine.sight import name_of
+from recoverd.machine.sight import confirmed, name_of
 from recoverd.machine.state import OfState, begun
 from recoverd.machine.turn import Turn
 from recoverd.model.events import Event, Instruction
-from recoverd.model.finding import Diagnosis, Phase, Severity, State
+from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.fleet import Around
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
@@ -109,12 +109,19 @@ class ClusterMachine(OfState):
 
     @property
     def calm(self) -> bool:
-        """Nothing is open or planned, and nothing but notices was found that has not been seen gone."""
+        """Nothing is open or planned, and what was found and not seen gone are notices, and warnings that are confirmed
+        and found still: what they are about is known, and no plan is made for it.
+        """
         record, diagnosis = self.record, self.diagnosis
         if diagnosis is None or record.incident or record.plan or record.run or record.verify_since:
             return False
-        notices = {name_of(f.key) for f in diagnosis.findings if f.severity is Severity.NOTICE}
-        return record.sightings.keys() <= notices and not record.witnessed
+        settled = confirmed(diagnosis.warnings, record.sightings, self.settings.bounds.confirm_sweeps)
+        return record.sightings.keys() <= {name_of(f.key) for f in settled} and not record.witnessed
+
+    @property
+    def quiet(self) -> bool:
+        """It is calm, and nothing but notices was found."""
+        return self.calm and not self.record.sightings
 
     @property
     def watching(self) -> bool:

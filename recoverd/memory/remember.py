@@ -203,6 +203,8 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     view = observation.network
     if not isinstance(view, NetworkView):
         return known, watched
+    # what is sent back goes by what the sender's node is announced at
+    reached = {n for p in view.probes if p.answer.arrived and p.source != p.target for n in (p.source, p.target)}
     used = _used_ipv6(view)
     for host, of_host in view.hosts.items():
         if host in observation.carried:
@@ -218,7 +220,9 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
             continue
         before = known.get(host)
         ipv6 = _known_ipv6(host, of_host, before, used)
-        new = _network(of_host, before, proxied=proxied(scene, view, host), ipv6=ipv6)
+        node = scene.node(host)
+        announced = node.announced if node and host in reached else before.announced if before else ""
+        new = _network(of_host, before, proxied=proxied(scene, view, host), ipv6=ipv6, announced=announced)
         if before and replace(new, recorded_at=before.recorded_at) == before:
             continue
         key = (host, "network", repr(new))
@@ -258,7 +262,7 @@ def _known_ipv6(
 
 
 def _network(
-    view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool | None, ipv6: KnownIPv6
+    view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool | None, ipv6: KnownIPv6, announced: str
 ) -> NodeNetwork:
     links = [link for link in view.links or () if link.up]
     cables = view.veths or (0, 0)
@@ -282,6 +286,7 @@ def _network(
         dropping=view.dropping if view.dropping is not None or before is None else before.dropping,
         ipv6=replace(ipv6, proxy="") if proxied is False else ipv6,
         still=view.kernel.still if view.kernel else before.still if before else None,
+        announced=announced,
     )
 
 

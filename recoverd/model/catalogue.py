@@ -591,7 +591,7 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A path from or to the node is broken, and its CNI (Flannel, Calico) tells other nodes to reach it at another "
-        "address than its own, as after a device was added to it.",
+        "address than its own, or than while its pods were reached, as after a device was added to it.",
         Of.APART,
     )
     TUNNEL_FILTERED = (
@@ -691,7 +691,7 @@ class Code(StrEnum):
         About.SERVER,
         (ShownBy.LISTS, ShownBy.ENDPOINTS),
         "The service `kubernetes`, by which pods call the API server, leads to an address that is that of no control "
-        "plane, and no node reaches an API server there: a fault where it leads nowhere else, else a warning.",
+        "plane's node, and no node reaches an API server there: a fault where it leads nowhere else, else a warning.",
     )
     # warnings and notices, by name
     AGGREGATED_API_AWAY = (
@@ -793,6 +793,20 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    NODE_UNINITIALISED = (
+        "node-not-initialised",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node has been Ready for minutes and has a taint still that a controller takes off once the node can be used "
+        "(its cloud provider's, its network's, of a node that was not Ready): no new pod gets there.",
+    )
+    NODES_TAKE_NO_PODS = (
+        "nodes-take-no-pods",
+        About.CLUSTER,
+        (ShownBy.LISTS,),
+        "Every node for pods has a taint or is cordoned, and pods are Pending: a warning where somebody has set one of "
+        "them, and a fault where all are of controllers that do not take them off.",
     )
     NODES_CORDONED = (
         "nodes-cordoned",

@@ -102,6 +102,8 @@ class NodeNetwork:
     """None where it was never looked for."""
     still: tuple[str, ...] | None = None
     """`KernelView.still`; None where it was never read."""
+    announced: str = ""
+    """`NodeView.announced` while another node reached its pods, or it reached another's; "" where neither was seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ from recoverd.observe.leads import LeadWatch
 from recoverd.observe.members import Members, in_doubt
 from recoverd.observe.network import NetworkCollector, hosts_by_node
 from recoverd.observe.outside import OutsideWatch
-from recoverd.observe.turns import Turns, odd, says_that_all_is_well
+from recoverd.observe.turns import Turns, odd
 
 __all__ = ["Collector"]
 
@@ -94,7 +94,8 @@ class Collector:
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
         self._outside = OutsideWatch(hosts, cluster.deadlines.etcd)
-        self._turns, self._calm = Turns(cluster.workers_every), False
+        self._turns, self._calm = Turns(cluster.workers_every, cluster.interval), False
+        self._quiet = False
         self._planes = tuple(plane.name for plane in cluster.settings.control_planes)
         self._members = Members(hosts, self._planes, cluster.deadlines.etcd, self._haste)
 
@@ -102,11 +103,11 @@ class Collector:
         """Somebody waits for the sweep in hand and the next one."""
         self._haste.ask()
 
-    def rest(self, *, calm: bool) -> None:
-        """In the next sweep calm workers may be looked at in turn, and etcd be asked over the connections of the sweep
-        before: nothing waits for what it shows.
+    def rest(self, *, calm: bool, quiet: bool) -> None:
+        """In the next sweep calm workers may be looked at in turn, since nothing waits for what it shows, and etcd be
+        asked over the connections of the sweep before, since nothing but notices was found (`quiet`).
         """
-        self._calm = calm
+        self._calm, self._quiet = calm, quiet
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         """One sweep. Ends when the slowest source has answered or come to its deadline; never
@@ -115,10 +116,10 @@ class Collector:
         settings = self._cluster.settings
         workers = [w.name for w in settings.workers or memory.workers]
         due = self._turns.due(workers, time.monotonic()) if self._calm else frozenset(workers)
-        kept = self._calm
+        kept = self._quiet
         if len(due) < len(workers):
             seen = await self._swept(sequence, memory, workers, due, kept=kept)
-            if says_that_all_is_well(seen, self._judged(seen, memory, [*self._planes, *workers])):
+            if self._turns.may_stand(seen, self._judged(seen, memory, [*self._planes, *workers])):
                 return seen
             kept = False
         seen = await self._swept(sequence, memory, workers, frozenset(workers), kept=kept)
@@ -129,7 +130,7 @@ class Collector:
     def _judged(self, seen: Observation, memory: Memory, everybody: Sequence[str]) -> Diagnosis:
         """What the sweep adds up to: whoever is in it has no turn to wait for."""
         found = diagnose(seen, memory, self._cluster.settings)
-        self._turns.found(found, self._hosts_of(seen, everybody))
+        self._turns.found(seen, found, self._hosts_of(seen, everybody))
         return found
 
     def _hosts_of(self, seen: Observation, everybody: Sequence[str]) -> Mapping[str, str]:

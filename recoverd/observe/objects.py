@@ -6,6 +6,7 @@ The shapes are what is decoded into: whatever else an object has is passed over 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -66,6 +67,10 @@ class Meta(Struct, rename="camel"):
 
 
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+PASSED_OVER = re.compile(
+    r"node-role\.kubernetes\.io/.*|node\.kubernetes\.io/(unschedulable|(memory|disk|pid)-pressure)"
+)
+"""Keys of taints that are told otherwise: of control planes, of a cordon, of pressures."""
 PRESSURES = frozenset({"DiskPressure", "MemoryPressure", "PIDPressure"})
 
 
@@ -91,6 +96,7 @@ class NodeInfo(Struct):
 
 class Taint(Struct, rename="camel"):
     key: str = ""
+    effect: str = ""
     time_added: str | None = None
 
 
@@ -297,6 +303,7 @@ def _node(node: Node) -> NodeView:
     labels = msgspec.json.decode(meta.labels) or {}
     about = next((c for c in status.conditions or () if c.type == "Ready"), Condition())
     ready, info = about.status == "True", status.node_info or NodeInfo()
+    inner, outer = ([a.address for a in status.addresses or () if a.type == t] for t in ("InternalIP", "ExternalIP"))
     return NodeView(
         name=meta.name,
         ready=ready,
@@ -305,7 +312,7 @@ def _node(node: Node) -> NodeView:
         # no address is none that could be looked at: Windows has no shell of ours, and a virtual one no machine
         address=""
         if labels.get("kubernetes.io/os", "linux") != "linux" or labels.get("type") == "virtual-kubelet"
-        else next((a.address for a in status.addresses or () if a.type == "InternalIP"), ""),
+        else next(iter(inner), ""),
         boot_id=info.boot,
         kubelet_version=sys.intern(info.kubelet),
         cordoned_by=(meta.annotations and meta.annotations.cordoned) or "",
@@ -317,8 +324,23 @@ def _node(node: Node) -> NodeView:
         pod_cidrs=_pod_cidrs(node.spec),
         machine_id=info.machine,
         system_uuid=info.system,
+        more_addresses=(*inner[1:], *outer),
         announced=_announced(meta.annotations or Notes()),
+        taints=_taints(node.spec),
+        without_network=next(
+            (
+                instant(c.last_transition_time)
+                for c in status.conditions or ()
+                if c.type == "NetworkUnavailable" and c.status == "True"
+            ),
+            None,
+        ),
     )
+
+
+def _taints(spec: NodeSpec | None) -> tuple[str, ...]:
+    kept_away = (t for t in (spec and spec.taints) or () if t.effect in ("NoSchedule", "NoExecute"))
+    return tuple(sys.intern(f"{t.key}:{t.effect}") for t in kept_away if not PASSED_OVER.fullmatch(t.key))
 
 
 def _announced(notes: Notes) -> str:

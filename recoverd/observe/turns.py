@@ -1,8 +1,9 @@
 """Whose turn it is: the calm workers of a larger cluster are looked at one after the other, all others in every sweep.
 
-A sweep in which not all had their turn may only say that all is well. It is given to the machine where nothing is found
-but notices; where anything else is, or the machine is not at rest, the same sweep is made whole before anybody judges
-it. So nothing is found, done or taken for gone by a look that is older than the sweep.
+A sweep in which not all had their turn may only say that all is as well as it was. It is given to the machine where
+nothing is found but notices, and warnings that the newest whole sweep found, too; where anything else is, or the
+machine is not at rest, the same sweep is made whole before anybody judges it. So nothing is found anew, done or taken
+for gone by a look that is older than the sweep.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from recoverd.model.finding import Diagnosis, Severity, State
+from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, Observation
+from recoverd.model.settings import STALE_INTERVALS
 
 SMALL = 20
 """Workers up to which all are looked at in every sweep: turns would save little, and find what breaks later."""
+BUSY = 0.1
+"""Share of the interval by which recoverd itself was late in a sweep from which on its turns are further apart."""
 BETWEEN = re.compile(r"[\s>]+")
 """What stands between the machines, paths and nodes that a finding's subject names."""
 
@@ -36,14 +40,21 @@ class Looked:
 
 class Turns:
     """Those of one cluster. `every` is within how many seconds each worker has its turn; 0: in every sweep, as where
-    there are no more than `small`.
+    there are no more than `small`. `interval` is that of its sweeps, in seconds.
+
+    Where recoverd does not manage that, each sweep looks at as many as it would in time, and a worker has its turn
+    within `STALE_INTERVALS` times as long. Looking at as many more as a sweep was longer made the next one as long
+    again, for good: with 5,000 workers all of them had their turn in every sweep, of 20 s.
     """
 
-    def __init__(self, every: float, small: int = SMALL) -> None:
-        self._every, self._small = every, small
+    def __init__(self, every: float, interval: float = math.inf, small: int = SMALL) -> None:
+        self._every, self._interval, self._small = every, interval, small
         self._kept: dict[str, Looked] = {}
         self._odd: frozenset[str] = frozenset()
         self._before: float | None = None
+        self._busy_until = -math.inf
+        self._standing: frozenset[FindingKey] = frozenset()
+        """Warnings of the newest sweep in which all were looked at."""
 
     def takes(self, workers: Collection[str]) -> bool:
         """Whether there are turns among so many."""
@@ -56,11 +67,13 @@ class Turns:
         if not self.takes(workers) or self._before is None:
             return frozenset(workers)
         passed = now - self._before
+        busy = now < self._busy_until
+        share, within = (min(passed, self._interval), STALE_INTERVALS) if busy else (passed, 1)
         fresh = [w for w in workers if w not in self._kept or w in self._odd]
         waiting = sorted(set(workers).difference(fresh), key=lambda w: (self._kept[w].clock, w))
-        count = math.ceil(len(waiting) * passed / self._every)
+        count = math.ceil(len(waiting) * share / self._every)
         # by the next sweep, which is as far away as the last one, these would have waited for too long
-        late = sum(now + passed - self._kept[w].clock > self._every for w in waiting)
+        late = sum(now + passed - self._kept[w].clock > within * self._every for w in waiting)
         return frozenset((*fresh, *waiting[: max(count, late)]))
 
     def took(
@@ -79,6 +92,8 @@ class Turns:
                 self._kept.pop(name, None)
         self._kept = {n: k for n, k in self._kept.items() if n in workers}
         self._odd, self._before = frozenset(odd), now
+        if seen.behind > BUSY * self._interval:
+            self._busy_until = now + STALE_INTERVALS * self._every
         carried = {n: k for n, k in self._kept.items() if n not in looked}
         if not carried:
             return seen
@@ -91,19 +106,21 @@ class Turns:
             carried={n: k.at for n, k in carried.items()},
         )
 
-    def found(self, diagnosis: Diagnosis, hosts_of: Mapping[str, str]) -> None:
-        """Whoever a finding is about, be it a notice, is looked at in the next sweep as well."""
+    def found(self, seen: Observation, diagnosis: Diagnosis, hosts_of: Mapping[str, str]) -> None:
+        """Whoever a finding of a sweep is about, be it a notice, is looked at in the next sweep as well."""
+        if not seen.carried:
+            self._standing = frozenset(f.key for f in diagnosis.warnings)
         words = {w for f in diagnosis.findings for w in (*BETWEEN.split(f.subject), getattr(f.facts, "host", ""))}
         self._odd |= {hosts_of.get(word, word) for word in words}
 
-
-def says_that_all_is_well(seen: Observation, found: Diagnosis) -> bool:
-    """Whether a sweep may stand in which not all had their turn. One for which recoverd itself was too late does, if
-    nothing is found: it says nothing, and to look at more would make it later.
-    """
-    if any(f.severity is not Severity.NOTICE for f in found.findings):
-        return False
-    return found.state is State.HEALTHY or (seen.late and found.state is State.UNOBSERVABLE)
+    def may_stand(self, seen: Observation, found: Diagnosis) -> bool:
+        """Whether a sweep may in which not all had their turn: it says that all is well, or that what was a warning
+        when all were looked at is one still. One for which recoverd itself was too late may, if nothing is found: it
+        says nothing, and to look at more would make it later.
+        """
+        if not found.keys <= self._standing:
+            return False
+        return found.state is State.HEALTHY or (seen.late and found.state is State.UNOBSERVABLE)
 
 
 def odd(seen: Observation, hosts_of: Mapping[str, str]) -> set[str]:

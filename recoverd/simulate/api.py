@@ -52,8 +52,6 @@ class Api:
         self._heard: dict[str, float] = {}
         self._ready: dict[str, tuple[bool, float]] = {}
         """Whether each node is Ready, and since when."""
-        self._begun = False
-        """An API server has served."""
         self._now = 0.0
         self.webhooks = Webhooks()
         self.away: dict[str, float] = {}
@@ -81,14 +79,13 @@ class Api:
         self._etcd.busy = self.serving() is not None
         if self._etcd.busy:
             self.webhooks.tick(now)
+            since = now if self._ready else UP_SINCE  # the cluster was there before anybody looked
             for name, machine in self._machines.items():
                 if self._posts(machine):
                     self._heard[name] = now
                 ready = not self._unready(machine)[0]
                 if ready is not self._ready.get(name, (not ready, 0.0))[0]:
-                    # at the beginning of the story its nodes have been for days what they are
-                    self._ready[name] = (ready, now if self._begun else UP_SINCE)
-            self._begun = True
+                    self._ready[name] = (ready, since)
 
     def _posts(self, machine: Machine) -> bool:
         """Its kubelet tells the API server how it is, and is let."""

@@ -253,6 +253,10 @@ class Daemon:
         assert code == 0, output
         return json.loads(output)
 
+    async def notices(self) -> list[str]:
+        """What `recoverctl status` says above all clusters, but for how busy this machine is."""
+        return [n for n in (await self.json("status"))["notices"] if not n.startswith("this bastion is overloaded")]
+
     async def status(self, cluster: str = "prod") -> dict[str, Any]:
         return dict((await ControlClient(self.socket).get("/v1/status", cluster=cluster))["clusters"][0])
 

@@ -43,7 +43,7 @@ async def test_a_file_with_an_error_is_refused_and_the_old_one_stays(
     await told.awaited("RELOADING=1")
     assert "configuration refused" in await told.awaited("READY=1")
     assert await daemon.metric("recoverd_config_last_reload_successful") == 0
-    (notice,) = (await daemon.json("status"))["notices"]
+    (notice,) = await daemon.notices()
     assert "intervall: unknown key; did you mean interval?" in notice and "clusters[1].kubeconfig" in notice
     assert notice in daemon.log.read_text().replace('\\"', '"') and "Traceback" not in daemon.log.read_text()
     swept = await daemon.metric(SWEEPS.format("prod"))
@@ -52,7 +52,7 @@ async def test_a_file_with_an_error_is_refused_and_the_old_one_stays(
     hup(daemon)
     await told.awaited("RELOADING=1")
     await told.awaited("READY=1")
-    assert (await daemon.json("status"))["notices"] == []
+    assert await daemon.notices() == []
     assert await daemon.metric("recoverd_config_last_reload_successful") == 1
     assert daemon.kill(signal.SIGTERM) == 0
     told.close()
@@ -73,7 +73,7 @@ async def test_clusters_come_go_and_change_and_the_others_are_watched_on(
     await daemon.in_phase("healthy", cluster="third")
     assert await daemon.metric(SWEEPS.format("prod")) >= daemon_sweeps, "prod was not begun anew"
     assert 'cluster="standby"' not in (await daemon.get("/metrics"))[1]
-    (notice,) = (await daemon.json("status"))["notices"]
+    (notice,) = await daemon.notices()
     assert "listen changed, which needs a new start" in notice
     assert (await daemon.ctl("status", "standby"))[0] == 4
     # what was automatic is asked for from now on
@@ -117,11 +117,11 @@ async def test_a_running_plan_ends_before_its_cluster_is_changed(
     await daemon.in_phase("apiserver-down", "remediating")
     rewrite(daemon, [standby.config] if gone else [prod.config | {"interval": "2s"}, standby.config])
     hup(daemon)
-    answer = await daemon.until(lambda: daemon.json("status"), lambda s: bool(s["notices"]))
-    assert "when plan prod-1.1 has ended" in answer["notices"][0]
+    said = await daemon.until(daemon.notices, bool)
+    assert "when plan prod-1.1 has ended" in said[0]
     assert (await daemon.status("prod"))["phase"] == "remediating"
     gate.touch()
-    await daemon.until(lambda: daemon.json("status"), lambda s: s["notices"] == [])
+    await daemon.until(daemon.notices, lambda said: said == [])
     assert ("let-go" if gone else "reconfigured") in daemon.log.read_text()
     assert prod.node.asked == ["start kubelet"], "it was carried out once"
     assert await names(daemon) == (["standby"] if gone else ["standby", "prod"])

@@ -83,7 +83,7 @@ async def test_history_that_cannot_be_read_is_left_out_and_told(make: Make, run:
     assert [
         await daemon.metric(f'recoverd_journal_unreadable_rows{{place="{p}"}}') for p in ("incident", "plan", "record")
     ] == [1, 1, 0]
-    (notice,) = (await daemon.json("status"))["notices"]
+    (notice,) = await daemon.notices()
     assert "1 incident, 1 plan" in notice
     assert "recoverd: " in (await daemon.ctl("status"))[1]
     assert daemon.kill(15) == 0

@@ -225,9 +225,9 @@ async def test_a_second_bastion_only_looks_until_the_first_is_gone(
         await first.in_phase("healthy")
         second.start()
         await second.ready()
-        (notice,) = (await second.json("status"))["notices"]
+        (notice,) = await second.notices()
         assert notice.startswith(f"prod: the recoverd on {os.uname().nodename} acts on this cluster")
-        assert (await first.json("status"))["notices"] == []
+        assert await first.notices() == []
         assert await second.metric('recoverd_cluster_lease{cluster="prod",state="other"}') == 1
         assert await first.metric('recoverd_cluster_lease{cluster="prod",state="held"}') == 1
         assert first.process
@@ -245,7 +245,7 @@ async def test_a_second_bastion_only_looks_until_the_first_is_gone(
         await first.until(
             lambda: first.metric('recoverd_cluster_lease{cluster="prod",state="other"}'), lambda n: bool(n == 1)
         )
-        assert (await first.json("status"))["notices"]
+        assert await first.notices()
     finally:
         if first.process:
             first.process.send_signal(signal.SIGCONT)

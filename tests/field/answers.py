@@ -48,12 +48,33 @@ class Answers:
     """The machine-id of all machines, where they have one."""
     own_service: str = ""
     """The address of the service `kubernetes`; "" where it is not listed."""
+    api_at: tuple[str, ...] = ()
+    """The addresses behind that service."""
+    notes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Annotations of nodes, by host."""
+    taints: list[dict[str, str]] = field(default_factory=list)
+    """Of the worker's node."""
+    unbound: str = ""
+    """NAMESPACE/NAME of a pod that is bound to no node."""
     removed: str = ""
     """The control plane whose member of etcd was removed."""
     alarm: str = ""
     """One that a member of etcd has raised: its name, and the control plane, as NOSPACE p1."""
     leads: bool = True
     """etcd has a leader."""
+
+    def __post_init__(self) -> None:
+        self.notes |= {h: {k: self.said(v) for k, v in notes.items()} for h, notes in self.at.notes.items()}
+        if self.at.gives_out:
+            self.own_service, self.api_at = "10.96.0.1", (self.said(self.at.gives_out),)
+
+    def said(self, text: str) -> str:
+        """With the addresses of hosts in the place of their names."""
+        return text.format_map(self.addresses)
+
+    def inner(self, host: str) -> tuple[str, ...]:
+        """The InternalIPs of its node."""
+        return tuple(map(self.said, self.at.inner.get(host, ()))) or (self.addresses[host],)
 
     @property
     def planes(self) -> tuple[str, ...]:
@@ -67,7 +88,7 @@ class Answers:
     def pods(self) -> list[tuple[str, str, str, str]]:
         """UID, host, name and address of every pod of a DaemonSet or a Deployment."""
         names = [n for n in ("kube-proxy" if self.at.network.proxy else "", self.at.network.agent) if n]
-        found = [(f"{n}-{h}-uid", h, f"kube-system/{n}-{h}", self.addresses[h]) for n in names for h in self.addresses]
+        found = [(f"{n}-{h}-uid", h, f"kube-system/{n}-{h}", self.inner(h)[0]) for n in names for h in self.addresses]
         new = [("new-uid", "w1", self.begun, "<none>")] if self.begun else []
         return [*found, *new, ("web-uid", "w1", "d/web-1", self.pod)]
 
@@ -117,7 +138,8 @@ class Answers:
         nodes = {h: self.at.node.format(host=h) for h in self.addresses}
         on = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
         if not on:
-            return as_json(table(self.pods(), nodes, self.waiting))
+            unbound = [("unbound-uid", "", self.unbound, "<none>")] if self.unbound else []
+            return as_json(table([*self.pods(), *unbound], nodes | {"": "<none>"}, self.waiting))
         here = [(uid, name) for uid, host, name, _ in self.pods() if nodes[host] == on]
         return listed("Pod", [{"metadata": meta(uid, name), "status": self._status(name)} for uid, name in here])
 
@@ -158,6 +180,19 @@ class Answers:
             }
             for a, f in made
         ]
+        if self.api_at:
+            slices.append(
+                {
+                    "metadata": {
+                        "name": "kubernetes",
+                        "namespace": "default",
+                        "labels": {"kubernetes.io/service-name": "kubernetes"},
+                    },
+                    "addressType": "IPv4",
+                    "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+                    "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in self.api_at],
+                }
+            )
         subset = {"addresses": [{"ip": self.pod, "nodeName": node, "targetRef": ref}], "ports": [{"port": 8080}]}
         version = "v1" if self.at.slices == "v1" else "v1beta1"
         return {
@@ -175,12 +210,18 @@ class Answers:
         if not ready:
             condition |= self.lost
         labels = {f"node-role.kubernetes.io/{role}": ""} if host != "w1" else {}
+        notes, outer = self.notes.get(host, {}), self.at.outer.get(host)
         return {
-            "metadata": {"name": name, "labels": labels, "creationTimestamp": CREATED},
-            "spec": {"podCIDR": part, "podCIDRs": [part]} if (part := self.part(host)) else {},
+            "metadata": {"name": name, "labels": labels, "annotations": notes, "creationTimestamp": CREATED},
+            "spec": ({"podCIDR": part, "podCIDRs": [part]} if (part := self.part(host)) else {})
+            | ({"taints": self.taints} if host == "w1" and self.taints else {}),
             "status": {
                 "conditions": [condition],
-                "addresses": [{"type": "InternalIP", "address": self.addresses[host]}],
+                "addresses": [
+                    *({"type": "InternalIP", "address": a} for a in self.inner(host)),
+                    *([{"type": "ExternalIP", "address": outer}] if outer else []),
+                    {"type": "Hostname", "address": name},
+                ],
                 "nodeInfo": {
                     "bootID": self.boot_ids[host],
                     "kubeletVersion": self.at.version,

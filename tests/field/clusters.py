@@ -133,7 +133,7 @@ class Field(PlaneFaults, NodeFaults):
     async def sweep(self) -> Observation:
         """One sweep of the real collectors, given to the real machine."""
         self.sweeps += 1
-        self.collector.rest(calm=self.machine.calm)
+        self.collector.rest(calm=self.machine.calm, quiet=self.machine.quiet)
         seen = await self.collector.observe(self.sweeps, self.machine.state.memory)
         seen = replace(seen, started_at=seen.started_at + self.ahead, at=seen.at + self.ahead)
         for instruction in self.machine.handle(Observed(seen)):
@@ -246,7 +246,7 @@ class Field(PlaneFaults, NodeFaults):
                 f"--name={me}",
             ),
             "kube-apiserver": (
-                f"--advertise-address={address}",
+                f"--advertise-address={at.gives_out.format_map(self.addresses) or address}",
                 "--etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt",
                 "--etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt",
                 "--etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key",

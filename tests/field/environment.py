@@ -124,6 +124,18 @@ class Environment:
     """The name by which kubelets call the API server, in their /etc/hosts; "" where it is an address."""
     files: Mapping[str, str] = field(default_factory=dict)
     """More files of every machine, by path."""
+    inner: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By host, the InternalIPs of its node where they are others than the one by which recoverd reaches it; `{p1}`
+    and `{w1}` stand for those.
+    """
+    outer: Mapping[str, str] = field(default_factory=dict)
+    """By host, the ExternalIP of its node, where it has one."""
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By host, annotations of its node, with the same words."""
+    gives_out: str = ""
+    """The address that the API server is told to give out, which is behind the service `kubernetes`, with the same
+    words; "" where that is its node's, and the service is not listed.
+    """
     dns: bool = False
     """The only service is the cluster's DNS."""
     encryption: str = ""

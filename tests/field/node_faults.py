@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from recoverd.model.network import OWN_SERVICE
 from tests.field.answers import listed
 from tests.field.faults import Faults
 from tests.field.machines import stamp
@@ -58,6 +59,53 @@ class NodeFaults(Faults):
         server = "server: https://api-before.prod.example:6443\n"
         worker.write(CONFIG_MAP.format("kube-proxy-w1-uid"), f"clusters:\n- cluster:\n    {server}")
         self.rules_flushed()
+
+    def never_initialised(self) -> None:
+        """The worker's node was made anew while its cloud provider's controller was away, and a pod is made."""
+        self.answers.taints.append(
+            {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule"}
+        )
+        self.answers.unbound = "d/new-1"
+        self.answers.waiting["d/new-1"] = "Pending"
+        self.api.answers |= self.answers.api()
+
+    # --- of addresses ---
+
+    def path_lost(self) -> None:
+        """From the control plane to the worker's pods, for a reason that nothing there shows."""
+        self._unreached()
+
+    def announced_elsewhere(self) -> None:
+        """A device was added to the worker, and its CNI's agent has chosen that."""
+        self._announced("w1", "192.168.50.3")
+
+    def announced_outside(self) -> None:
+        """The worker's device for pods was renamed, and its CNI's agent has chosen that of the default route."""
+        self._announced("w1", self.answers.inner("w1")[0])
+
+    def _announced(self, host: str, address: str) -> None:
+        for key, value in self.answers.notes[host].items():
+            self.answers.notes[host][key] = address + ("/24" if "/" in value else "")
+        self.api.answers |= self.answers.api()
+        self._unreached()
+
+    def api_left_behind(self) -> None:
+        """The control plane had another address before, which an old lease keeps behind the service `kubernetes`."""
+        self.answers.api_at += ("10.0.0.99",)
+        self.api.answers |= self.answers.api()
+        self._for_a_minute(silent="://10.0.0.99:")
+
+    def api_given_out_unreached(self) -> None:
+        """The address that the API server gives out, of a device that is gone."""
+        self._for_a_minute(silent=f"://{self.answers.api_at[0]}:")
+
+    def _for_a_minute(self, silent: str) -> None:
+        """From no machine; what is behind the services has been the same for so long."""
+        for machine in self.machines.values():
+            machine.write("silent", f"{silent}6443/\n")
+        rules, since = self.collector._network._rules, time.monotonic() - 90
+        rules._sets[OWN_SERVICE] = frozenset(f"{a}:6443" for a in self.answers.api_at), since
+        rules._followed = since
 
     def device_still(self) -> None:
         """systemd-networkd was restarted on the worker, whose uplink is told not to forward (IPv4Forwarding=no)."""

@@ -178,6 +178,13 @@ OF_NODES = {
         found=("cluster-dns-unreachable", "N"),
         plan="restart-node-agents",
     ),
+    "the cloud provider's controller is away, and the only worker is new": Environment(
+        source="https://kubernetes.io/docs/tasks/administer-cluster/running-cloud-controller/",
+        fault="never_initialised",
+        found=("nodes-take-no-pods", ""),
+        says="cloud-controller-manager",
+        refusal="no playbook for this (nodes-take-no-pods)",
+    ),
     "a worker's addresses for pods are held for containers that are gone": Environment(
         source="https://github.com/containernetworking/plugins/issues/252",
         fault="addresses_used_up",

@@ -17,6 +17,7 @@ from recoverd.model.observation import HostView
 from tests.field.clusters import Field
 from tests.field.environment import Environment
 from tests.field.ladder import LADDER
+from tests.field.of_addresses import OF_ADDRESSES
 from tests.field.of_nodes import OF_NODES
 from tests.field.of_planes import OF_PLANES
 from tests.field.remedies import REMEDIES
@@ -28,7 +29,7 @@ ENOUGH = 6
 APART = 10.0
 """Seconds from one sweep to the next where the fault has to last; they are not waited for."""
 
-MATRIX = ROWS | REMEDIES | OF_PLANES | OF_NODES | LADDER
+MATRIX = ROWS | REMEDIES | OF_PLANES | OF_NODES | OF_ADDRESSES | LADDER
 
 
 @pytest.mark.parametrize("row", MATRIX.values(), ids=MATRIX.keys())

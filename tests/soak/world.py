@@ -18,7 +18,7 @@ from recoverd.model.network import NetworkView
 from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.operations import Operation
 from recoverd.model.plan import Plan, Step, StepResult
-from recoverd.observe.turns import Turns, odd, says_that_all_is_well
+from recoverd.observe.turns import Turns, odd
 from recoverd.simulate import world as simulated
 from recoverd.simulate.act import Hands
 from recoverd.simulate.clock import seconds
@@ -142,7 +142,7 @@ class TroubledWorld(SimulatedWorld):
         if seconds() - self._lagged > 60:
             self.behind = revisions
 
-    def rest(self, *, calm: bool) -> None:
+    def rest(self, *, calm: bool, quiet: bool) -> None:
         self.calm = calm
 
     def in_turn(self, seen: Observation, memory: Memory) -> Observation:
@@ -159,12 +159,12 @@ class TroubledWorld(SimulatedWorld):
             part = without(seen, left)
             part = self.turns.took(part, workers, due, odd(part, hosts_of), now)
             found = diagnose(part, memory, settings)
-            self.turns.found(found, hosts_of)
-            if says_that_all_is_well(part, found):
+            self.turns.found(part, found, hosts_of)
+            if self.turns.may_stand(part, found):
                 self.carried += len(part.carried)
                 return part
         seen = self.turns.took(seen, workers, workers, odd(seen, hosts_of), now)
-        self.turns.found(diagnose(seen, memory, settings), hosts_of)
+        self.turns.found(seen, diagnose(seen, memory, settings), hosts_of)
         return seen
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:

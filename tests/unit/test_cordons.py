@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,82 @@ from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.observation import ObjectsView
 from recoverd.observe.objects import nodes_of
 from tests.unit.builders import Cluster
+
+CLOUD = "node.cloudprovider.kubernetes.io/uninitialized:NoSchedule"
+NO_NETWORK = "node.kubernetes.io/network-unavailable:NoSchedule"
+LONG = timedelta(seconds=200)
+
+
+def tainted(*of_nodes: dict[str, Any], waiting: int = 1, since: timedelta = LONG) -> Diagnosis:
+    """One for each worker: what is different of its node."""
+    cluster = Cluster(1, len(of_nodes))
+    for name, node in zip(cluster.workers, of_nodes, strict=True):
+        cluster.node(name, since=cluster.now - since, **node)
+    seen = cluster.observation()
+    assert isinstance(seen.api.objects, ObjectsView)
+    objects = replace(seen.api.objects, pods={**seen.api.objects.pods, "": waiting})
+    return diagnose(replace(seen, api=replace(seen.api, objects=objects)), cluster.memory(), cluster.settings)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "waiting", "since", "found"),
+    [
+        pytest.param(
+            [{"taints": (CLOUD,)}] * 2, 1, LONG, [("nodes-take-no-pods", "", Severity.FAULT)], id="all by a controller"
+        ),
+        pytest.param([{"taints": (CLOUD,)}] * 2, 1, LONG / 4, [], id="and Ready since a moment"),
+        pytest.param(
+            [{"taints": (CLOUD,)}] * 2,
+            0,
+            LONG,
+            [("node-not-initialised", w, Severity.WARNING) for w in ("w1", "w2")],
+            id="and nothing waits",
+        ),
+        pytest.param(
+            [{"taints": (CLOUD,)}, {}], 1, LONG, [("node-not-initialised", "w1", Severity.WARNING)], id="one of two"
+        ),
+        pytest.param(
+            [{"taints": ("dedicated:NoExecute",)}] * 2,
+            3,
+            LONG,
+            [("nodes-take-no-pods", "", Severity.WARNING)],
+            id="all by a person",
+        ),
+        pytest.param([{"taints": ("dedicated:NoExecute",)}] * 2, 0, LONG, [], id="and every pod tolerates it"),
+        pytest.param([{"taints": ("dedicated:NoSchedule",)}, {}], 3, LONG, [], id="one by a person"),
+        pytest.param(
+            [{"taints": (CLOUD,)}, {"unschedulable": True}],
+            1,
+            LONG,
+            [("nodes-take-no-pods", "", Severity.WARNING)],
+            id="one of each",
+        ),
+        pytest.param(
+            [{"taints": (CLOUD,), "ready": False}, {}],
+            1,
+            LONG,
+            [("node-not-ready", "w1", Severity.FAULT)],
+            id="not Ready",
+        ),
+        pytest.param([{"taints": (NO_NETWORK,)}, {}], 1, LONG, [], id="no network since a moment"),
+    ],
+)
+def test_nodes_that_take_no_pods_for_a_taint(
+    nodes: list[dict[str, Any]], waiting: int, since: timedelta, found: list[tuple[str, str, Severity]]
+) -> None:
+    """Every pod was Pending, and the cluster was healthy."""
+    diagnosis = tainted(*nodes, waiting=waiting, since=since)
+    assert [(str(f.code), f.subject, f.severity) for f in diagnosis.findings if f.code != Code.SOURCE_UNSEEN] == found
+    broken = any(s is Severity.FAULT for _, _, s in found)
+    assert (diagnosis.state is State.WORKER_NETWORK_BROKEN) is broken
+
+
+def test_what_a_person_does_about_a_taint_is_said() -> None:
+    (all_of_them,) = tainted({"taints": (CLOUD,)}, {"taints": (CLOUD, "dedicated:NoSchedule")}, waiting=2).findings
+    assert all_of_them.severity is Severity.WARNING and "2 wait now" in all_of_them.message
+    assert "cloud-controller-manager" in all_of_them.message and "kubectl taint nodes NAME KEY-" in all_of_them.message
+    away = tainted({"taints": (NO_NETWORK,), "without_network": Cluster(1, 1).now - LONG}, {}).findings
+    assert [f.code for f in away] == [Code.NODE_UNINITIALISED] and "NetworkUnavailable" in away[0].message
 
 
 def judged(workers: int, cordoned: int, *, waiting: int = 0, busy: str = "", **node: Any) -> Diagnosis:
@@ -94,3 +170,19 @@ def test_since_when_a_node_is_cordoned_is_read_of_its_taint() -> None:
 
     (first, second), _ = asyncio.run(nodes_of(listed()))
     assert first.cordoned_at == datetime(2026, 3, 5, 17, 42, tzinfo=UTC) and second.cordoned_at is None
+    assert first.taints == second.taints == ("dedicated:NoSchedule",) and second.without_network is None
+
+
+def test_taints_are_read_without_what_is_told_otherwise() -> None:
+    keys = ("node-role.kubernetes.io/control-plane", "node.kubernetes.io/disk-pressure", NO_NETWORK.partition(":")[0])
+    taints = [{"effect": e, "key": k} for k in (*keys, "own") for e in ("NoSchedule", "PreferNoSchedule")]
+    at = "2026-03-05T17:42:00Z"
+    condition = {"type": "NetworkUnavailable", "status": "True", "lastTransitionTime": at}
+    node = {"metadata": {"name": "w1"}, "spec": {"taints": taints}, "status": {"conditions": [condition]}}
+
+    async def listed() -> AsyncIterator[bytes]:
+        yield json.dumps({"kind": "NodeList", "items": [node]}).encode()
+
+    (view,), _ = asyncio.run(nodes_of(listed()))
+    assert view.taints == (NO_NETWORK, "own:NoSchedule")
+    assert view.without_network == datetime(2026, 3, 5, 17, 42, tzinfo=UTC)

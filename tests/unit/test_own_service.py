@@ -10,7 +10,9 @@ from recoverd.diagnose.absence import doubt
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity, State
 from recoverd.model.network import ProbeAnswer
+from recoverd.model.observation import EndpointHealth
 from tests.unit.pod_network import API, PodNetwork
+from tests.unit.test_ranges import written
 
 OWN, OLD = "10.99.1.11:6443", "10.99.1.99:6443"
 OK, GONE = ProbeAnswer.OK, ProbeAnswer.UNREACHABLE
@@ -22,6 +24,32 @@ def net(steady: float = 600.0, **answers: ProbeAnswer) -> PodNetwork:
     named = {address: answers[word] for word, address in (("own", OWN), ("old", OLD)) if word in answers}
     made.services = [replace(s, endpoints=named, steady=steady) if s.service == API else s for s in made.services]
     return made
+
+
+def of_plane(**answers: ProbeAnswer) -> PodNetwork:
+    made = net(**answers)
+    made.cluster.node("cp1", more_addresses=("10.99.1.99",))
+    return made
+
+
+def of_vip(**answers: ProbeAnswer) -> PodNetwork:
+    made = net(**answers)
+    made.cluster.vip = replace(made.cluster.vip, address="10.99.1.99:443")
+    return made
+
+
+def given_out(health: EndpointHealth, **answers: ProbeAnswer) -> PodNetwork:
+    """By --advertise-address in the manifest of an API server that the bastion sees so."""
+    made = net(**answers)
+    written(made.cluster, "kube-apiserver", "--advertise-address=10.99.1.99")
+    made.cluster.endpoints["cp1"] = replace(made.cluster.endpoints["cp1"], health=health)
+    return made
+
+
+def test_what_an_api_server_that_is_ready_gives_out_is_its_manifests_to_put_right() -> None:
+    finding = given_out(EndpointHealth.READY, own=OK, old=GONE).seen().findings[-1]
+    assert (finding.code, finding.subject) == (Code.OWN_SERVICE_ENDPOINT, OLD)
+    assert "on cp1 is told to give out" in finding.message and "masterleases" not in finding.message
 
 
 def test_an_address_that_was_left_behind_is_a_warning_and_the_only_one_a_fault() -> None:
@@ -41,10 +69,13 @@ def test_an_address_that_was_left_behind_is_a_warning_and_the_only_one_a_fault()
     [
         pytest.param(lambda: net(own=OK), id="all reach it"),
         pytest.param(lambda: net(59.0, own=OK, old=GONE), id="its lease is about to end"),
+        pytest.param(lambda: of_plane(own=OK, old=GONE), id="the second address of a control plane's node"),
+        pytest.param(lambda: of_vip(own=OK, old=GONE), id="the cluster's own address"),
+        pytest.param(lambda: given_out(EndpointHealth.TIMEOUT, own=OK, old=GONE), id="that of one that is not ready"),
     ],
 )
 def test_what_is_reached_or_on_its_way_is_nothing(well: object) -> None:
-    assert callable(well) and not well().seen().findings
+    assert callable(well) and Code.OWN_SERVICE_ENDPOINT not in {f.code for f in well().seen().findings}
 
 
 def test_that_of_a_control_plane_is_found_of_that() -> None:

@@ -13,6 +13,7 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.ranges import MANAGER
 from recoverd.diagnose.scene import API
+from recoverd.memory.remember import remember
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import CureFacts
 from recoverd.model.finding import Finding, Severity
@@ -210,6 +211,48 @@ def test_a_node_that_its_cni_announces_elsewhere_is_why_paths_are_broken(
         broken = next(f for f in faults if f.code == Code.POD_PATH_BROKEN)
         answer = ask(name, replace(situation(net.cluster, *faults), observation=net.observation()), broken)
         assert isinstance(answer, Refusal) and "IP_AUTODETECTION_METHOD" in answer.reason, answer
+
+
+POD_NET = {n: f"10.8.0.{a[-2:]}" for n, a in ADDRESSES.items()}
+
+
+@pytest.mark.parametrize(
+    ("worked", "now", "names"),
+    [
+        pytest.param({"w2": "203.0.113.7"}, ADDRESSES | {"w2": "203.0.113.7"}, [], id="by another on purpose"),
+        pytest.param(POD_NET, POD_NET | {"w2": "192.168.50.3"}, ["w2"], id="another than that of its pods' network"),
+        pytest.param(POD_NET, POD_NET | {"w2": ADDRESSES["w2"]}, ["w2"], id="its own, where the others have another"),
+        pytest.param({"w2": "10.99.1.99"}, ADDRESSES, [], id="its own, which it was given since"),
+        pytest.param({"w2": "10.0.2.15"}, dict.fromkeys(ADDRESSES, "10.0.2.15"), ["w1", "w2"], id="one for all"),
+    ],
+)
+def test_what_was_announced_while_its_pods_were_reached_is_no_cause(
+    worked: dict[str, str], now: dict[str, str], names: list[str]
+) -> None:
+    net = PodNetwork()
+    for name, address in now.items():
+        net.cluster.node(name, announced=address)
+    net.cut("w1", "w2")
+    memory = net.memory()
+    known = {h: replace(n, announced=worked.get(h, "")) for h, n in memory.networks.items()}
+    found = [f for f in net.seen(replace(memory, networks=known)).findings if f.code == Code.CNI_ADDRESS]
+    assert [f.subject for f in found] == names
+
+
+def test_it_is_remembered_where_it_was_seen_to_work() -> None:
+    """Not of a node that nobody has reached and that has reached nobody."""
+    net = PodNetwork()
+    for name, address in POD_NET.items():
+        net.cluster.node(name, announced=address)
+
+    def kept(net: PodNetwork) -> dict[str, str]:
+        memory = net.cluster.memory()
+        after, _ = remember(net.observation(), net.seen(memory), memory, net.cluster.settings, {})
+        return {h: n.announced for h, n in after.networks.items()}
+
+    assert kept(net) == {n: POD_NET[n] for n in net.names}
+    net.untried = {a for w in net.cluster.workers for a in net.addresses(w)}
+    assert kept(net) == dict.fromkeys(net.names, "")
 
 
 def test_what_the_api_server_lists_of_it() -> None:

@@ -17,7 +17,7 @@ from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.observation import HostView, Observation, Unseen, UnseenKind
 from recoverd.model.people import PeopleView
-from recoverd.observe.turns import SMALL, Turns, odd, says_that_all_is_well
+from recoverd.observe.turns import SMALL, Turns, odd
 from tests.unit.builders import NOW, Cluster
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
 
@@ -61,6 +61,22 @@ def test_each_has_its_turn_in_time_and_the_turns_are_spread(interval: float) -> 
         assert max(map(len, looked[1:])) <= 60 * interval / 30 * 1.5 + 1
 
 
+def test_turns_are_further_apart_where_recoverd_does_not_manage_them_and_as_usual_once_it_does() -> None:
+    """A sweep over all that took too long made the next one look at all again, and so on for good."""
+    turns, looked, now = Turns(30.0, 5.0), list[tuple[float, frozenset[str]]](), 0.0
+    for turn in range(200):
+        due = turns.due(MANY, now)
+        took = len(due) * 0.4 if now < 600 else 1.0  # 24 s for all 60
+        turns.took(replace(seen(due, turn), behind=max(0.0, took - 1)), MANY, due, (), now)
+        looked.append((now, due))
+        now += max(5.0, took)
+    assert {len(due) for at, due in looked if 30 < at < 600} == {10}
+    for worker in MANY:
+        at = [at for at, due in looked if worker in due]
+        assert max(b - a for a, b in pairwise(at)) <= 90.0
+        assert max(b - a for a, b in pairwise([a for a in at if a > 720])) <= 30.0
+
+
 def test_all_are_looked_at_in_every_sweep_of_a_small_cluster_and_where_it_is_said() -> None:
     few = MANY[:SMALL]
     turns = Turns(30.0)
@@ -99,14 +115,31 @@ def test_a_worker_that_is_no_part_of_the_cluster_any_more_is_not_carried_over() 
 
 def test_only_that_all_is_well_may_be_said_without_the_others() -> None:
     cluster = Cluster(1)
-    healthy, settings = cluster.observation(), cluster.settings
-    assert says_that_all_is_well(healthy, diagnose(healthy, Memory(), settings))
+    healthy, settings, turns = cluster.observation(), cluster.settings, Turns(30.0)
+    assert turns.may_stand(healthy, diagnose(healthy, Memory(), settings))
     gone = Cluster(1)
     manifest_gone(gone)
     broken = gone.observation()
-    assert not says_that_all_is_well(broken, diagnose(broken, Memory(), settings))
+    assert not turns.may_stand(broken, diagnose(broken, Memory(), settings))
     blind = replace(healthy, api=replace(healthy.api, objects=Unseen(UnseenKind.TIMEOUT, "no list")))
-    assert not says_that_all_is_well(blind, diagnose(blind, Memory(), settings))
+    assert not turns.may_stand(blind, diagnose(blind, Memory(), settings))
+
+
+def test_a_warning_that_stood_when_all_were_looked_at_asks_for_no_whole_sweep_and_any_other_does() -> None:
+    warned, other = Cluster(1).node("w1", unschedulable=True, cordoned_by="prod-1.1"), Cluster(1)
+    whole = warned.observation()
+    found = diagnose(whole, Memory(), warned.settings)
+    assert found.state is State.HEALTHY and found.warnings
+    part, turns = replace(whole, carried={"w1": whole.at}), Turns(30.0)
+    assert not turns.may_stand(part, found), "nobody has looked at all"
+    turns.found(part, found, {})
+    assert not turns.may_stand(part, found), "that was not all either"
+    turns.found(whole, found, {})
+    assert turns.may_stand(part, found)
+    well = diagnose(other.observation(), Memory(), other.settings)
+    assert turns.may_stand(part, well), "whoever waits to see it gone asks for all in the next"
+    turns.found(other.observation(), well, {})
+    assert not turns.may_stand(part, found), "it was gone, and is back"
 
 
 def test_what_is_odd_is_looked_at_though_nothing_is_found_yet() -> None:
@@ -122,7 +155,7 @@ def test_whoever_a_notice_is_about_has_no_turn_to_wait_for() -> None:
     turns, names = Turns(30.0), ("w1", *(f"a{k}" for k in range(40)))
     turns.took(seen(names), names, names, (), 0.0)
     assert "w1" not in turns.due(names, 0.5)
-    turns.found(found, {})
+    turns.found(cluster.observation(), found, {})
     assert "w1" in turns.due(names, 0.5)
 
 
@@ -139,6 +172,23 @@ def test_the_machine_is_calm_only_while_nothing_is_open_found_or_planned() -> No
     assert s.machine.calm
     s.sweep(stuck, times=3)
     assert not s.machine.calm, "a plan waits"
+
+
+def test_a_warning_that_is_confirmed_and_stays_keeps_the_machine_calm_and_not_quiet() -> None:
+    def cordoned(cluster: Cluster) -> Cluster:
+        return cluster.node("w1", unschedulable=True, cordoned_by="prod-1.1")
+
+    s = Script()
+    s.sweep()
+    assert s.machine.calm and s.machine.quiet
+    s.sweep(cordoned)
+    assert not s.machine.calm, "it was seen once"
+    s.sweep(cordoned, times=3)
+    assert s.machine.calm and not s.machine.quiet
+    s.sweep()
+    assert not s.machine.calm, "it was seen gone once"
+    s.sweep(times=30)
+    assert s.machine.quiet
 
 
 def test_nothing_is_begun_by_a_sweep_that_carries_views_over() -> None:
