@@ -28,6 +28,7 @@ from recoverd.diagnose.absence_of_nodes import (
 )
 from recoverd.diagnose.aggregated import aggregated
 from recoverd.diagnose.api import refuses_us
+from recoverd.diagnose.controllers import UNTRIED
 from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.own_service import still_dead
 from recoverd.diagnose.question import Question
@@ -45,7 +46,7 @@ from recoverd.model.observation import (
     UnseenKind,
 )
 from recoverd.model.pod_files import Is, by_path, unread
-from recoverd.model.witness import HEARTBEAT, TRIED, LeadView, TryView
+from recoverd.model.witness import HEARTBEAT, TRIED, LeadView, TryView, UntriedPods
 
 Witness = Callable[[Question], str]
 """Why it was not seen that the finding is gone, in words that follow "could not be seen: "; "" when it was seen."""
@@ -284,6 +285,14 @@ def lead(question: Question) -> str:
     return f"the lease of {question.subject} was not seen to be renewed: {why}"
 
 
+def untried(question: Question) -> str:
+    """The pods that have no node were read; that none is found among them shows the rest."""
+    view = question.observation.api.untried
+    if isinstance(view, UntriedPods):
+        return f"{view.names[0]} waits still" if view.longest >= UNTRIED else ""
+    return f"the pods that have no node were not read: {view.reason if view else 'nobody has looked'}"
+
+
 def writes(question: Question) -> str:
     """A write of each kind was tried and accepted: one that something else refused shows nothing of this."""
     tries = question.observation.api.tries
@@ -352,6 +361,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,
     ShownBy.LEAD: lead,
+    ShownBy.UNTRIED: untried,
     ShownBy.AGGREGATED: aggregated,
     ShownBy.WRITES: writes,
 }

@@ -3,7 +3,9 @@ everything slowly goes wrong. Pure.
 
 That none runs is a warning and no fault: what ends them (a manifest, a certificate, an API server that does not serve)
 is a fault of its own where it can be proven. That they run and do not lead is one: nothing else shows it, as where
-their certificate was renewed and they have the old one in memory (kubernetes/kubernetes #20381).
+their certificate was renewed and they have the old one in memory (kubernetes/kubernetes #20381). A scheduler that
+leads and has lost what it hears of pods renews its lease all the same: they wait for hours without one event, until it
+is started anew (kubernetes/kubernetes #102790, #104521, #119967).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ContainerView, HostView
-from recoverd.model.witness import LASTS, LED, LeadView, TryView
+from recoverd.model.witness import LASTS, LED, LeadView, TryView, UntriedPods
 
 MANAGER, SCHEDULER = LED
 EFFECTS = {
@@ -28,6 +30,9 @@ EFFECTS = {
 LONG = 60.0
 """Seconds for which one of its containers must have run, and a lease must not have been renewed where it is one of 15 s
 (--leader-elect-lease-duration); of one that lasts longer, as many more.
+"""
+UNTRIED = 180.0
+"""Seconds after which a pod that the scheduler has not looked at is passed over: it looks at a hundred in a second.
 """
 ELSEWHERE = ("--leader-elect=false", "--leader-elect-resource-")
 """What in a manifest says that its lease is another one, or none."""
@@ -46,6 +51,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
             running = {name: c for name, c in seen.items() if c.running}
             if _stands_still(scene, component, lead, running):
                 yield _not_leading(scene, component, effect, lead, running)
+            elif component == SCHEDULER and (waiting := _passed_over(scene, lead, running)):
+                yield _idle(scene, lead, waiting, running)
 
 
 def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerView]) -> Finding:
@@ -109,6 +116,36 @@ def _not_leading(
         ),
         state=State.APISERVER_DOWN,
         facts=Facts(lead.host if lead.host in running else next(iter(running))),
+    )
+
+
+def _passed_over(scene: Scene, lead: LeadView, running: dict[str, ContainerView]) -> UntriedPods | None:
+    """The pods that it does not look at, where it leads beyond doubt and had time to look at them."""
+    waiting, network = scene.observation.api.untried, scene.observation.network
+    back = scene.age(network.back_since) if isinstance(network, NetworkView) else None
+    ages = [scene.age(host.running_since(SCHEDULER)) for name in running if (host := scene.host(name))]
+    leads = lead.unchanged is not None and lead.unchanged < lead.lasts and lead.old < LONG
+    since = all(age is not None and age >= UNTRIED for age in ages) and (back is None or back >= UNTRIED)
+    if isinstance(waiting, UntriedPods) and waiting.longest >= UNTRIED and leads and since and ages:
+        return waiting
+    return None
+
+
+def _idle(scene: Scene, lead: LeadView, waiting: UntriedPods, running: dict[str, ContainerView]) -> Finding:
+    at = lead.host if lead.host in running else next(iter(running)) if len(running) == 1 else ""
+    pods = f"{waiting.count} pods, which have" if waiting.count > 1 else "a pod, which has"
+    return Finding(
+        Code.SCHEDULER_IDLE,
+        SCHEDULER,
+        f"{SCHEDULER} on {at or lead.holder} leads and does not look at {pods} been Pending for "
+        f"{waiting.longest:.0f} s without a word of why.",
+        (
+            f"the lease kube-system/{SCHEDULER}: held by {lead.holder}, renewed {lead.old:.0f} s ago",
+            f"without a node and without the condition PodScheduled: {', '.join(waiting.names)}",
+            *_words(scene, SCHEDULER, running),
+        ),
+        state=State.APISERVER_DOWN,
+        facts=Facts(at),
     )
 
 

@@ -86,6 +86,7 @@ class ShownBy(StrEnum):
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
     LEAD = "its lease being renewed"
+    UNTRIED = "the pods that have no node"
     AGGREGATED = "the API services as the API server lists them"
     WRITES = "a pod and a lease being accepted, each tried by dry run"
 
@@ -465,6 +466,14 @@ class Code(StrEnum):
         About.CONTROLLER,
         (ShownBy.LEAD,),
         "It runs, and for a minute none of its replicas has renewed the lease without which it does nothing.",
+        Of.APART,
+    )
+    SCHEDULER_IDLE = (
+        "scheduler-idle",
+        About.CONTROLLER,
+        (ShownBy.UNTRIED,),
+        "kube-scheduler leads and renews its lease, and does not look at pods for minutes: they are Pending, and no "
+        "event says why.",
         Of.APART,
     )
     ETCD_REVISION_WENT_BACK = (

@@ -23,7 +23,7 @@ from recoverd.model.people import PeopleView
 from recoverd.model.pod_files import PodFileView
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
-from recoverd.model.witness import AggregatedView, LeadView, TryView, WebhookView
+from recoverd.model.witness import AggregatedView, LeadView, TryView, UntriedPods, WebhookView
 
 
 class EndpointHealth(StrEnum):
@@ -76,6 +76,8 @@ class ApiView:
     """Those that the tries name; None where they name none."""
     aggregated: tuple[AggregatedView, ...] | Unseen | None = None
     """Those that are away; None in what was recorded before these were looked at."""
+    untried: UntriedPods | Unseen | None = None
+    """Pods that no scheduler has looked at; None in what was recorded before these were looked at."""
     credentials_expire: datetime | None = None
     """When the client certificate does with which recoverd itself asks; None where it has none, or none was read."""
 

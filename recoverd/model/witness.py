@@ -44,6 +44,17 @@ class LeadView:
 
 
 @dataclass(frozen=True, slots=True)
+class UntriedPods:
+    """Pods for the default scheduler that have no node, and of which it has not said yet that it found none."""
+
+    count: int = 0
+    longest: float = 0.0
+    """Seconds since the first of them was made, by the API server's clock."""
+    names: tuple[str, ...] = ()
+    """NAMESPACE/NAME of some of them, those that wait longest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatedView:
     """An API that a service behind the API server is to serve, and does not, by its APIService."""
 

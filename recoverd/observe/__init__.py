@@ -36,7 +36,7 @@ from recoverd.model.observation import (
 from recoverd.model.places import flag, places_in
 from recoverd.model.pod_files import PodFileView
 from recoverd.model.static_pods import processes
-from recoverd.observe import late, pod_files, webhooks
+from recoverd.observe import late, pod_files, untried, webhooks
 from recoverd.observe.aggregated import AggregateWatch
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
@@ -235,12 +235,16 @@ class Collector:
 
     async def _witnesses(self, api: ApiView) -> ApiView:
         """The view with what shows whether the API server is of use, beside that it answers."""
-        client = self._api.listed.client if self._api.listed else None
-        leads, tries, aggregated = await asyncio.gather(
-            self._leads.look(client), self._canary.look(client), self._aggregated.look(client)
+        listed, seconds = self._api.listed, self._cluster.deadlines.api
+        client = listed.client if listed else None
+        leads, tries, aggregated, waiting = await asyncio.gather(
+            self._leads.look(client),
+            self._canary.look(client),
+            self._aggregated.look(client),
+            untried.look(client, listed.pods if listed else (), seconds),
         )
-        hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
-        return replace(api, leads=leads, tries=tries, webhooks=hooks, aggregated=aggregated)
+        hooks = await webhooks.look(client, tries, seconds)
+        return replace(api, leads=leads, tries=tries, webhooks=hooks, aggregated=aggregated, untried=waiting)
 
     async def _looked(self, name: str, memory: Memory) -> HostView | Unseen:
         return await self._haste.of(name, self._machine(name, memory), late.silent)

@@ -1,4 +1,5 @@
-"""`restart-controller`: starts kube-controller-manager or kube-scheduler anew where it runs and does not lead.
+"""`restart-controller`: starts kube-controller-manager or kube-scheduler anew where it runs and does not lead, or leads
+and schedules nothing.
 
 What it has read when it started may be what is wrong: after `kubeadm certs renew` the certificate in its memory is
 over, and the file is new (kubernetes/kubernetes #20381). One machine after the other, the one that holds the lease
@@ -37,10 +38,10 @@ answers in its place is none.
 @dataclass(frozen=True, slots=True)
 class RestartController:
     name: str = NAME
-    summary: str = "start kube-controller-manager or kube-scheduler anew where it runs and does not lead"
+    summary: str = "start kube-controller-manager or kube-scheduler anew where it runs and does no work"
     destructive: bool = False
     order: int = 10
-    repairs: frozenset[str] = frozenset({Code.CONTROLLER_NOT_LEADING})
+    repairs: frozenset[str] = frozenset({Code.CONTROLLER_NOT_LEADING, Code.SCHEDULER_IDLE})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         component, holds = finding.subject, finding.facts.host
@@ -50,6 +51,15 @@ class RestartController:
         running = sorted((n for n, v in views.items() if v.runs(component)), key=lambda n: (n != holds, n))
         if not running:
             return Refusal(f"{component} was seen to run on no control plane")
+        leads = finding.code == Code.CONTROLLER_NOT_LEADING
+        if not leads:
+            if holds not in running:
+                return Refusal(
+                    f"which machine's {component} leads cannot be told: see who holds its lease (`kubectl -n "
+                    f"kube-system get lease {component}`), and delete that one's mirror's container there (`crictl ps "
+                    f"--name {component}`, `crictl stop`)"
+                )
+            running = [holds]  # another one that takes the lease begins with what there is
         said = [(n, line) for n in running for line in views[n].containers[component].log_tail[-3:]]
         if refused := next((f"{n}: {line}" for n, line in said if REFUSED.search(line)), ""):
             return Refusal(
@@ -61,7 +71,7 @@ class RestartController:
             )
         unreached = next((f"{n}: {line}" for n, line in said if UNREACHED.search(line)), "")
         return Proposal(
-            summary=f"start {component} anew on {', then '.join(running)}, until one leads",
+            summary=f"start {component} anew on {', then '.join(running)}{', until one leads' * leads}",
             steps=tuple(step for name in running for step in _steps(name, component, finding, within)),
             basis=(finding.key,),
             evidence=finding.evidence,

@@ -56,6 +56,8 @@ class Answers:
     """Of the worker's node."""
     unbound: str = ""
     """NAMESPACE/NAME of a pod that is bound to no node."""
+    untried: bool = False
+    """The scheduler has not looked at that."""
     removed: str = ""
     """The control plane whose member of etcd was removed."""
     alarm: str = ""
@@ -137,6 +139,10 @@ class Answers:
         """All as a table, or those of a node whole."""
         nodes = {h: self.at.node.format(host=h) for h in self.addresses}
         on = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
+        if on.startswith(","):  # of those that are bound to none, which the scheduler has not looked at
+            spec = {"spec": {"schedulerName": "default-scheduler"}, "status": {"phase": "Pending"}}
+            items = [{"metadata": meta("unbound-uid", self.unbound)} | spec] if self.unbound and self.untried else []
+            return listed("Pod", items)
         if not on:
             unbound = [("unbound-uid", "", self.unbound, "<none>")] if self.unbound else []
             return as_json(table([*self.pods(), *unbound], nodes | {"": "<none>"}, self.waiting))

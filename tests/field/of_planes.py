@@ -107,6 +107,13 @@ OF_PLANES = {
         found=("pod-file-changed", "p1:/etc/kubernetes/enc/enc.yaml"),
         plan="restore-pod-files",
     ),
+    "the scheduler leads, and looks at no pod": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/102790",
+        fault="scheduler_idle",
+        found=("scheduler-idle", "kube-scheduler"),
+        says="kube-scheduler on p1 leads",
+        plan="restart-controller",
+    ),
     "an admission webhook that fails closed, without its pods": Environment(
         source="https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#failure-policy",
         fault="hook_away",

@@ -83,6 +83,11 @@ class PlaneFaults(Faults):
         plane.falls("kube-apiserver", "Error: error while parsing encryption provider configuration file")
         await self.api.stop()
 
+    def scheduler_idle(self) -> None:
+        """The scheduler renews its lease, and hears of no pod any more."""
+        self.answers.unbound, self.answers.untried = "d/new-1", True
+        self.answers.waiting["d/new-1"] = "Pending"
+
     def hook_away(self) -> None:
         """The pods of an admission webhook that fails closed are gone."""
         said = f'Internal error occurred: failed calling webhook "{HOOK}": failed to call webhook: Post "https://hook.'
