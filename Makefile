@@ -75,8 +75,8 @@ alerts: host-packages ## the alert rules against their tests
 units: ## the systemd unit, as systemd reads it
 	@scripts/verify-units $(SYSTEMD_UNITS)
 
-docs: $(DEV) ## write the pages anew that are made of the code (docs/states.md, findings, playbooks, stories)
-	@for page in states findings playbooks stories; do PYTHONPATH=. $(PY) scripts/draw-$$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
+docs: $(DEV) ## write the pages anew that are made of the code (docs/states.md, findings, playbooks, metrics, stories)
+	@for page in states findings playbooks metrics stories; do PYTHONPATH=. $(PY) scripts/draw-$$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
 
 deb: $(DEV) ## dist/recoverd_VERSION_ARCH.deb, for this Debian's own Python; lintian, where it is installed
 	@scripts/build-deb

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from recoverd.cli.prompts import prompting
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied
 from recoverd.model.text import clean
@@ -44,6 +45,15 @@ def agreed(plan: Shape, digest: str, *, yes: bool) -> None:
         return
     Printer().plan(plan)
     click.echo()
+    try:
+        with prompting():
+            _asked(plan)
+    except click.Abort:
+        click.echo(err=True)
+        raise Denied("nothing was approved") from None
+
+
+def _asked(plan: Shape) -> None:
     if plan["destructive"]:
         name = click.prompt(
             f"What is lost stands above. Type the name of the cluster, {plan['cluster']}, to approve",
@@ -72,18 +82,18 @@ async def given(
     agreed(shown, digest, yes=yes)
     known = len(await lines(client, shown["incident"])) if wait else 0
     body = {"reason": reason, "digest": digest or shown["digest"]} | ({"emergency": True} if emergency else {})
-    told(await _taken(client, f"/v1/plans/{plan}/approve", body))
+    told(await _taken(client, plan, body))
     return not wait or await ended(client, shown, known)
 
 
-async def _taken(client: ControlClient, path: str, body: Shape) -> Shape:
+async def _taken(client: ControlClient, plan: str, body: Shape) -> Shape:
     """The answer to an approval, which is asked for again after each sweep that did not see what it rests on. Whoever
     stops waiting has approved nothing.
     """
     until, told = time.monotonic() + HELD, False
     while True:
         try:
-            return await client.post(path, **body)
+            return await client.post("/v1/plans/{}/approve", plan, **body)
         except Denied as denied:
             if not denied.passing or time.monotonic() > until:
                 raise
@@ -125,7 +135,7 @@ async def ended(client: ControlClient, plan: Shape, since: int) -> bool:
 async def lines(client: ControlClient, incident: str) -> list[Shape]:
     """The timeline of an incident; of a plan without one, nothing."""
     try:
-        found: list[Shape] = (await client.get(f"/v1/incidents/{incident}"))["timeline"]
+        found: list[Shape] = (await client.get("/v1/incidents/{}", incident))["timeline"]
     except Denied as denied:
         if not denied.missing:
             raise

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import click
 
+from recoverd.cli.program import in_json
 from recoverd.cli.render import Printer
 from recoverd.control.client import Denied, NoDaemon
 from recoverd.model.text import clean
@@ -50,7 +50,7 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 def answered(answer: dict[str, Any], output: str, text: Callable[[Printer], None]) -> None:
     """Print it. An answer in which something is missing is that of a daemon of another version, which is said."""
     if output == "json":
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        click.echo(in_json(answer, 2))
         return
     try:
         text(Printer())

@@ -1,11 +1,14 @@
-"""`recoverctl check`: one line and an exit code for Nagios, Icinga and whatever else runs plugins of that kind. Pure.
+"""`recoverctl check`: one line and an exit code for Nagios, Icinga and whatever else runs plugins of that kind.
 
 Source: Monitoring Plugins Development Guidelines, "Plugin Return Codes": 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+import click
 
 from recoverd.report.words import place
 
@@ -14,6 +17,19 @@ OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 WORST = (CRITICAL, UNKNOWN, WARNING, OK)
 CALM = ("healthy", "maintenance")
+
+
+class Plugin(click.Command):
+    """A command that a monitoring system runs. What it was told wrongly is UNKNOWN, in the line that is read there: by
+    its exit code a mistake of usage would be CRITICAL.
+    """
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except click.UsageError as error:
+            click.echo(f"UNKNOWN: {error.format_message()}")
+            sys.exit(UNKNOWN)
 
 
 def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:

@@ -5,7 +5,6 @@ usage, 3 no daemon, 4 no such thing.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +19,7 @@ from recoverd.cli import check as checking
 from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full
 from recoverd.cli.completing import DEFAULT_SOCKET
 from recoverd.cli.help import WithPlaybooks, add_words
-from recoverd.cli.program import Program
+from recoverd.cli.program import Program, in_json
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
@@ -57,7 +56,7 @@ def status(client: ControlClient, cluster: str | None, full: bool, output: str) 
     answered(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", []), full=full))
 
 
-@main.command()
+@main.command(cls=checking.Plugin)
 @click.argument("cluster", required=False, shell_complete=completing.clusters)
 @click.pass_obj
 def check(client: ControlClient, cluster: str | None) -> None:
@@ -92,7 +91,7 @@ def dump(client: ControlClient, cluster: str) -> None:
     """What recoverd has seen of CLUSTER and remembers of it, as JSON, without secrets:
     `recoverd judge FILE` judges it again.
     """
-    click.echo(json.dumps(finish(client.get(f"/v1/dump/{cluster}")), indent=1, ensure_ascii=False))
+    click.echo(in_json(finish(client.get("/v1/dump/{}", cluster)), 1))
 
 
 @main.command()
@@ -111,7 +110,7 @@ def show(client: ControlClient, incident: str, form: str, output: str) -> None:
     """One incident whole: a post-mortem."""
     if output == "json" and form != "text":
         raise click.UsageError("-o json and --format: choose one")
-    answer = finish(client.get(f"/v1/incidents/{incident}"))
+    answer = finish(client.get("/v1/incidents/{}", incident))
     if form == "text":
         answered(answer, output, lambda p: p.report(answer))
         return
@@ -182,7 +181,7 @@ def approve(
 @click.pass_obj
 def reject(client: ControlClient, plan: str, reason: str, output: str) -> None:
     """Do not let PLAN run."""
-    done(finish(client.post(f"/v1/plans/{plan}/reject", reason=reason)), output)
+    done(finish(client.post("/v1/plans/{}/reject", plan, reason=reason)), output)
 
 
 @main.command()
@@ -191,7 +190,7 @@ def reject(client: ControlClient, plan: str, reason: str, output: str) -> None:
 @click.pass_obj
 def ack(client: ControlClient, incident: str, output: str) -> None:
     """Acknowledge INCIDENT: what was refused or failed in it may be tried again."""
-    done(finish(client.post(f"/v1/incidents/{incident}/ack")), output)
+    done(finish(client.post("/v1/incidents/{}/ack", incident)), output)
 
 
 def _one_or_all(cluster: str | None, everything: bool) -> dict[str, Any]:
@@ -322,7 +321,7 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
         click.echo("asking every machine, which takes some seconds", err=True)
     async for line in client.join(**asked):
         if output == "json":
-            click.echo(json.dumps(line, ensure_ascii=False))
+            click.echo(in_json(line))
         elif "check" in line:
             click.echo(clean(f"{'ok' if line['ok'] else 'FAILED':8}  {line['check']}: {line['detail']}"))
         elif "end" not in line:

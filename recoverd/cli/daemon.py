@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from recoverd import __version__
 from recoverd.cli import completing
 from recoverd.cli.help import add_words
 from recoverd.cli.init import example_config, init
-from recoverd.cli.program import Program
+from recoverd.cli.program import Program, in_json
 from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.config.types import Problem, place
 from recoverd.model.news import Topic
@@ -111,7 +110,7 @@ def doctor(cluster: str, node: str, file: Path, output: str) -> None:
         click.echo(f"recoverd: {stranger}", err=True)
         sys.exit(2)
     if output == "json":
-        click.echo(json.dumps(doctors.shape(checks), indent=2, ensure_ascii=False))
+        click.echo(in_json(doctors.shape(checks), 2))
     else:
         for check in checks:
             click.echo(check.line)
@@ -121,7 +120,7 @@ def doctor(cluster: str, node: str, file: Path, output: str) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON schema of the configuration, for an editor that completes and checks YAML by one."""
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(in_json(json_schema(), 2))
 
 
 @main.command()
@@ -175,7 +174,7 @@ def _checked(file: Path) -> int:
         return [{"line": lines.get(at) or None, "path": at, "message": what} for at, what in problems]
 
     said = {"file": str(file), "good": not errors, "errors": told(errors), "warnings": told(warnings)}
-    click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+    click.echo(in_json(said, 2))
     return 2 if errors else 0
 
 

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import logging
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
 import click
 import structlog
 
+from recoverd.cli.prompts import prompting
 from recoverd.cli.render import Printer
 from recoverd.control import shapes
 from recoverd.control.changes import nothing, texts
@@ -28,6 +27,7 @@ from recoverd.model.history import History
 from recoverd.model.joining import Check
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.plan import Plan
+from recoverd.model.text import meant
 from recoverd.simulate import faults
 from recoverd.simulate.clock import EPOCH, moment, now, run, seconds
 from recoverd.simulate.cluster import ModelCluster
@@ -73,7 +73,7 @@ def drill(name: str, approve: bool) -> int:
     """
     text = _texts().get(name)
     if text is None:
-        click.echo(f"there is no scenario {name}{_meant(name)}; there are: {', '.join(sorted(_texts()))}", err=True)
+        click.echo(f"there is no scenario {name} (recoverd drill lists them); {meant(name, _texts())}", err=True)
         return 2
     # what the log would say is told by the teller
     structlog.configure(
@@ -88,16 +88,10 @@ def drill(name: str, approve: bool) -> int:
             journal.close()
 
 
-def _meant(name: str) -> str:
-    close = get_close_matches(name, _texts(), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def _texts() -> dict[str, str]:
     folder = files("recoverd.simulate") / "scenarios"
-    return {
-        f.name.removesuffix(".txt"): f.read_text(encoding="utf-8") for f in folder.iterdir() if f.name.endswith(".txt")
-    }
+    stories = sorted((f for f in folder.iterdir() if f.name.endswith(".txt")), key=lambda f: f.name)
+    return {f.name.removesuffix(".txt"): f.read_text(encoding="utf-8") for f in stories}
 
 
 async def _play(name: str, script: Script, approve: bool, ledger: Ledger) -> int:
@@ -230,15 +224,12 @@ class Teller:
         if not sys.stdin.isatty():
             click.echo(f"{question} Nobody can be asked here: give --approve, or run the drill on a terminal", err=True)
             return False
-        # asyncio's own handler would only note a Ctrl-C until the line is ended
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            return click.confirm(question)
+            with prompting():
+                return click.confirm(question)
         except click.Abort:
             click.echo(err=True)
             return False
-        finally:
-            signal.signal(signal.SIGINT, handler)
 
     def end(self, stage: Stage, stopped: str) -> int:
         """How it ended, and what is true of the model, which recoverd itself cannot know so well."""

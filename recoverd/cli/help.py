@@ -27,9 +27,8 @@ def add_words(group: click.Group) -> None:
         """What the program, or one COMMAND of it, does and takes; the same as --help."""
         above = context.parent
         assert above is not None
-        found = group.get_command(above, command) if command else group
-        if found is None:
-            raise click.UsageError(f"No such command {command!r}; {above.command_path} help lists them.", ctx=above)
+        found = group.resolve_command(above, [command])[1] if command else group
+        assert found is not None  # else it was said that there is no such command
         within = click.Context(found, info_name=command, parent=above) if command else above
         click.echo(found.get_help(within))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from recoverd.cli.prompts import prompting
 from recoverd.config import ConfigError, load
 from recoverd.config.schema import LABEL
 from recoverd.config.types import jump_parts
@@ -144,7 +145,8 @@ def _confirmed(keys: Sequence[HostKey]) -> bool:
     for line in _table(keys):
         click.echo(clean(line))
     click.echo(f"Each machine's console tells its own:  {COMPARE}")
-    answer = click.prompt("Is every one of them what its console says? Type yes to trust them", default="no")
+    with prompting():
+        answer = click.prompt("Is every one of them what its console says? Type yes to trust them", default="no")
     return bool(answer.strip() == "yes")
 
 

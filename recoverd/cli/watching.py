@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import click
 
+from recoverd.cli.program import in_json
 from recoverd.control.client import ControlClient, NoDaemon
 from recoverd.model.text import clean
 from recoverd.report.words import clock, place
@@ -55,6 +55,6 @@ def _stand(clusters: list[dict[str, Any]]) -> None:
 
 def _print(event: dict[str, Any], output: str) -> None:
     if output == "json":
-        click.echo(json.dumps(event, ensure_ascii=False))
+        click.echo(in_json(event))
     else:
         click.echo(clean(f"{clock(event['at'])}  {event['cluster']:12} {event['event']:16} {event['detail']}"))

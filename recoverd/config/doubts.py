@@ -16,6 +16,8 @@ SLOW = 10
 """So many intervals a deadline may last: each sweep with a source that is silent takes as long."""
 KERNELS = ("/proc", "/sys")
 """Where no file can be kept."""
+SOCKET_PATH = 107
+"""Bytes; Linux's sun_path has one more, for the end (unix(7))."""
 
 
 def of_cluster(where: str, model: ClusterModel) -> Iterator[Problem]:
@@ -87,6 +89,15 @@ def of_listen(host: str) -> str:
         if everywhere
         else ""
     )
+
+
+def no_socket(path: Path) -> str:
+    """Why no socket can be made at the path, as far as that does not depend on who asks."""
+    if len(os.fsencode(path)) > SOCKET_PATH:
+        return f"{path} is too long: a Unix socket's path has {SOCKET_PATH} bytes at most"
+    if path.exists() and not path.is_socket():
+        return f"{path} is there and no socket; move it away, or name another place"
+    return no_folder(path.parent)
 
 
 def no_folder(path: Path) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from recoverd.config import access, doubts, kubeconfigs, store, windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
 from recoverd.config.lines import Lines
-from recoverd.config.mistakes import said
+from recoverd.config.mending import validated
+from recoverd.config.mistakes import MISSING, said
 from recoverd.config.receivers import told
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel
-from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
+from recoverd.config.twice import named_twice
+from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import (
     STALE_INTERVALS,
@@ -28,11 +31,18 @@ from recoverd.model.settings import (
     MaintenanceSettings,
     PersonsNeeded,
 )
+from recoverd.model.text import meant
 
 MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "canary", "ssh")
 """Parts of a cluster that are merged with the defaults key by key."""
 WHOLE = ("interval", "workers_every", "mode")
 """Those that are one value."""
+UNREAD = {
+    FileNotFoundError: "; recoverd init writes one, and recoverd example-config prints one with every key there is",
+    PermissionError: "; ask as root, or as the user whose it is",
+}
+"""What to do about a file that cannot be read."""
+M = TypeVar("M", bound=BaseModel)
 
 
 def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
@@ -40,38 +50,30 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
 
     Raises `ConfigError` with every error. Files that the configuration points to are opened, hosts are not contacted.
     """
-    errors: list[Problem] = []
     warnings: list[Problem] = []
     raw, lines = _parse(path)
-    file = _validated(FileModel, raw, "", errors)
-    defaults = file.defaults if file else _defaults_of(raw)
+    found: list[Problem] = []
+    file = _validated(FileModel, raw, "", found)
+    wrong = {at for at, _ in found}
     listed = raw.get("clusters") if isinstance(raw, dict) else None
-    models: list[tuple[str, ClusterModel]] = []
-    for index, entry in enumerate(listed if isinstance(listed, list) else []):
-        if isinstance(entry, dict):
-            where = f"clusters[{index}]"
-            own: list[Problem] = []
-            model = _validated(ClusterModel, _merged(entry, defaults), where, own)
-            errors += [(_origin(path, where, entry, defaults), what) for path, what in own]
-            if model:
-                models.append((where, model))
-    errors += _duplicates(models)
+    entries = listed if isinstance(listed, list) else []
+    models = _models(entries, file.defaults if file else DefaultsModel(), found, wrong)
+    errors: list[Problem] = []
+    errors += named_twice(models)
     here = path.parent.absolute()
     asked = file.access if file else None
-    errors += access.problems(asked)
+    if not any(at.startswith("access.") for at in wrong):  # one key of it says nothing without the others
+        errors += access.problems(asked)
     warnings += access.doubts(asked)
     persons = access.persons(asked)
     clusters = [_cluster(where, model, here, known_playbooks, errors, warnings, persons) for where, model in models]
     # those too that are wrong elsewhere: that they are not known is no mistake of who names them
-    names = (
-        [str(entry["name"]) for entry in listed or () if isinstance(entry, dict) and "name" in entry]
-        if isinstance(listed, list)
-        else []
-    )
+    names = [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
     receivers, heartbeat = told(file, here, names, errors) if file else ((), None)
     state_dir = resolve(file.state_dir if file else ".", here)
     kept = store.kept(file.store, here, errors, warnings) if file else None
-    errors += _folders(state_dir, models)
+    errors += _folders(state_dir, resolve(file.socket if file else ".", here), models)
+    errors = [*found, *lines.twice, *(e for e in errors if not _is_told(e[0], wrong))]
     if errors or file is None:
         raise ConfigError(path, list(dict.fromkeys(errors)), {at: lines.located(at) for at, _ in errors})
     listen = _listen_at(file.listen, warnings)
@@ -91,6 +93,26 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
     )
 
 
+def _models(
+    entries: list[Any], defaults: DefaultsModel, errors: list[Problem], wrong: set[str]
+) -> list[tuple[str, ClusterModel]]:
+    """Every cluster with its place, as far as it can be used; where something is wrong goes to `wrong`, too."""
+    models = []
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            continue
+        where, own = f"clusters[{index}]", list[Problem]()
+        model = _validated(ClusterModel, _merged(entry, defaults), where, own)
+        for path, what in own:
+            # what it would have from defaults that are wrong themselves is not missing
+            if what != MISSING or not _is_told(path.replace(where, "defaults", 1), wrong):
+                errors.append((_origin(path, where, entry, defaults), what))
+        wrong |= {path for path, _ in own}
+        if model:
+            models.append((where, model))
+    return models
+
+
 def _listen_at(text: str, warnings: list[Problem]) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if doubt := doubts.of_listen(host.strip("[]")):
@@ -98,29 +120,21 @@ def _listen_at(text: str, warnings: list[Problem]) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _folders(state_dir: Path, models: Iterable[tuple[str, ClusterModel]]) -> Iterable[Problem]:
-    """Where no file can be kept."""
+def _is_told(path: str, told: Collection[str]) -> bool:
+    """Whether something was said of the place, or of one above it, where only a stand-in is."""
+    return any(path == of or path.startswith((f"{of}.", f"{of}[")) for of in told)
+
+
+def _folders(state_dir: Path, socket: Path, models: Iterable[tuple[str, ClusterModel]]) -> Iterable[Problem]:
+    """Where no file can be kept, and no socket be made."""
+    if problem := doubts.no_socket(socket):
+        yield "socket", problem
     if problem := doubts.no_folder(state_dir):
         yield "state_dir", problem
         return
     for where, model in models:
         if problem := doubts.no_folder(state_dir / model.restore_points.directory):
             yield f"{where}.restore_points.directory", problem
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error: PyYAML silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key if isinstance(key, str) else id(key_node))
-        return super().construct_mapping(node, deep=deep)
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
@@ -134,40 +148,33 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 def _parse(path: Path) -> tuple[Any, Lines]:
     try:
         text = path.read_text(encoding="utf-8")
-        return yaml.load(text, Loader=_UniqueKeys) or {}, Lines(text)  # noqa: S506  # a SafeLoader
     except OSError as error:
-        raise ConfigError(path, [("", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError(path, [("", f"cannot be read: {error.strerror}{UNREAD.get(type(error), '')}")]) from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, [("", f"is not UTF-8: {error}")]) from error
+    try:
+        return yaml.safe_load(text) or {}, Lines(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(path, [("", f"{place}{_problem(error)}")]) from error
+        column = f"column {mark.column + 1}: " if mark else ""
+        line = {"": mark.line + 1} if mark else {}
+        raise ConfigError(path, [("", f"{column}{_problem(error)}")], line) from error
+    except yaml.reader.ReaderError as error:
+        what = f"the character U+{ord(text[error.position]):04X} may not stand in YAML; take it out"
+        raise ConfigError(path, [("", what)], {"": text.count("\n", 0, error.position) + 1}) from error
     except RecursionError as error:
         raise ConfigError(path, [("", "is nested too deeply to be read")]) from error
     except yaml.YAMLError as error:
         raise ConfigError(path, [("", str(error))]) from error
 
 
-def _validated(model: type[BaseModel], raw: Any, where: str, errors: list[Problem]) -> Any:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        for e in error.errors():
-            loc = _path(where, e["loc"])
-            if e["type"] == "extra_forbidden":
-                errors.append((loc, f"unknown key{_did_you_mean(model, e['loc'])}"))
-            else:
-                errors.append((loc, said(e)))
-        return None
+def _validated(model: type[M], raw: Any, where: str, errors: list[Problem]) -> M | None:
+    def wrong(error: ErrorDetails) -> None:
+        unknown = error["type"] == "extra_forbidden"
+        what = f"unknown key{_did_you_mean(model, error['loc'])}" if unknown else said(error)
+        errors.append((_path(where, error["loc"]), what))
 
-
-def _defaults_of(raw: Any) -> DefaultsModel:
-    """The defaults of a file that is wrong elsewhere, so that what they give is not called missing as well."""
-    try:
-        return DefaultsModel.model_validate(raw["defaults"])
-    except (ValidationError, KeyError, TypeError):
-        return DefaultsModel()
+    return validated(model, raw, wrong)
 
 
 def _did_you_mean(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
@@ -212,31 +219,6 @@ def _origin(path: str, where: str, entry: dict[Any, Any], defaults: DefaultsMode
         given, below = entry.get(part) or {}, getattr(defaults, part, {}) if part in MERGED else {}
         inherited = key in below and isinstance(given, dict) and key not in given
     return f"defaults.{rest}" if inherited else path
-
-
-def _duplicates(models: list[tuple[str, ClusterModel]]) -> Iterable[Problem]:
-    names: dict[str, str] = {}
-    planes: dict[str, str] = {}
-    for where, model in models:
-        if model.name in names:
-            yield f"{where}.name", f"{model.name!r} is the name of {names[model.name]} already"
-        names.setdefault(model.name, where)
-        own: dict[tuple[str, str], str] = {}
-        for role in ("control_planes", "workers"):
-            for index, host in enumerate(getattr(model, role)):
-                here = f"{where}.{role}[{index}]"
-                for what in ("name", "address"):
-                    value = getattr(host, what)
-                    if (what, value) in own:
-                        yield f"{here}.{what}", f"{value!r} is the {what} of {own[what, value]} already"
-                    own.setdefault((what, value), here)
-                if role == "control_planes":
-                    if host.address in planes and not planes[host.address].startswith(f"{where}."):
-                        yield (
-                            f"{here}.address",
-                            f"{host.address!r} is a control plane of another cluster already ({planes[host.address]})",
-                        )
-                    planes.setdefault(host.address, here)
 
 
 def _files(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+MISSING = "is missing"
 SHOWN = 60
 """Characters of a value that are repeated."""
 
@@ -48,7 +49,7 @@ def _no_yes_or_no(shown: str, _: dict[str, Any]) -> str:
 
 
 WORDS: dict[str, Callable[[str, dict[str, Any]], str]] = {
-    "missing": lambda _, __: "is missing",
+    "missing": lambda _, __: MISSING,
     "model_type": _no_keys,
     "model_attributes_type": _no_keys,
     "dict_type": _no_keys,

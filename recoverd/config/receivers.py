@@ -7,8 +7,9 @@ from pathlib import Path
 
 from recoverd.config.files import resolve
 from recoverd.config.schema import FileModel
-from recoverd.config.types import Heartbeat, Problem, Receiver, meant
+from recoverd.config.types import Heartbeat, Problem, Receiver
 from recoverd.config.urls import check_url
+from recoverd.model.text import meant
 
 HEARTBEAT = "heartbeat"
 """The name under which `recoverctl notify-test` and the metrics know the sign of life."""
@@ -49,4 +50,4 @@ def _names(where: str, name: str, before: Collection[str]) -> Iterable[Problem]:
 def _clusters(where: str, named: Iterable[str], known: Collection[str]) -> Iterable[Problem]:
     for index, name in enumerate(named):
         if name not in known:
-            yield f"{where}.clusters[{index}]", f"there is no cluster {name!r}; " + meant(name, known, "there are: ")
+            yield f"{where}.clusters[{index}]", f"there is no cluster {name!r}; " + meant(name, known)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -24,8 +23,7 @@ class ConfigError(Exception):
         at = lines or {}
         super().__init__(
             "\n".join(
-                f"{place(file, at.get(path, 0))}: {path}: {message}" if path else f"{place(file, 0)}: {message}"
-                for path, message in errors
+                ": ".join(filter(None, (place(file, at.get(path, 0)), path, message))) for path, message in errors
             )
         )
         self.errors = list(errors)
@@ -35,13 +33,6 @@ class ConfigError(Exception):
 def place(file: Path, line: int) -> str:
     """FILE:LINE, as compilers write it and editors follow it; FILE where no line is known."""
     return f"{file}:{line}" if line else str(file)
-
-
-def meant(name: str, known: Iterable[str], otherwise: str) -> str:
-    """The end of a sentence about a name that is not known: the one that was probably meant, or all that there are."""
-    names = list(known)
-    close = get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]}?" if close else otherwise + ", ".join(names)
 
 
 @dataclass(frozen=True, slots=True)

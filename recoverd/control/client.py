@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import grp
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from recoverd import __version__
 from recoverd.control import VERSION
+from recoverd.model.text import typed
 
 CONNECT, ANSWER = 5.0, 20.0
 UNROUTED = "404: Not Found"
@@ -46,11 +49,12 @@ class ControlClient:
         runs = self._runs or "an older one"
         return f"the recoverd that runs is {runs}, this recoverctl is {__version__} (systemctl restart recoverd)"
 
-    async def get(self, path: str, **query: str) -> dict[str, Any]:
-        return await self._request("GET", path, params=query)
+    async def get(self, path: str, *names: str, **query: str) -> dict[str, Any]:
+        """`names` stand in the places `{}` of the path."""
+        return await self._request("GET", _filled(path, names), params={k: typed(v) for k, v in query.items()})
 
-    async def post(self, path: str, **body: Any) -> dict[str, Any]:
-        return await self._request("POST", path, json=body)
+    async def post(self, path: str, *names: str, **body: Any) -> dict[str, Any]:
+        return await self._request("POST", _filled(path, names), json=_typed(body))
 
     def watch(self) -> AsyncIterator[dict[str, Any]]:
         """Lines of history as they are written, until the daemon stops."""
@@ -58,13 +62,13 @@ class ControlClient:
 
     def join(self, **body: Any) -> AsyncIterator[dict[str, Any]]:
         """What is told of a join, line by line; its last line has the key `end` unless the daemon stopped before."""
-        return self._lines("POST", "/v1/join", json=body)
+        return self._lines("POST", "/v1/join", json=_typed(body))
 
     async def _lines(self, method: str, path: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
         try:
             async with (
                 self._session(None) as session,
-                session.request(method, f"http://recoverd{path}", **options) as response,
+                session.request(method, _url(path), **options) as response,
             ):
                 if response.status != 200:
                     raise self._denied(response, await response.json(content_type=None))
@@ -79,7 +83,7 @@ class ControlClient:
         try:
             async with (
                 self._session(ANSWER) as session,
-                session.request(method, f"http://recoverd{path}", **options) as response,
+                session.request(method, _url(path), **options) as response,
             ):
                 answer: dict[str, Any] = await response.json(content_type=None)
                 if response.status != 200:
@@ -128,3 +132,23 @@ class ControlClient:
             return grp.getgrgid(self._socket.stat().st_gid).gr_name
         except (OSError, KeyError):
             return "recoverd"
+
+
+def _filled(path: str, names: Sequence[str]) -> str:
+    """The path with names in it, each within its own part: `..`, `?` and `/` that somebody types lead nowhere else.
+    Raises `Denied` for a name that is empty, as a script's variable that is not set.
+    """
+    if not all(names):
+        raise Denied("there is nothing without a name, and the name that was given is empty", missing=True)
+    return path.format(*(quote(typed(name), safe="").replace(".", "%2E") for name in names))
+
+
+def _url(path: str) -> URL:
+    return URL(f"http://recoverd{path}", encoded=True)
+
+
+def _typed(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        k: typed(v) if isinstance(v, str) else [typed(each) for each in v] if isinstance(v, list) else v
+        for k, v in body.items()
+    }

@@ -149,7 +149,11 @@ class Door:
                 await self._answered(replace(entry, answer=Answer.FAILED, detail=str(error) or repr(error)))
             else:
                 self._count(request, Answer.FAILED)
-                log.error(f"{entry.by} asked for {request} {subject}, which is not done: it cannot be journalled")
+                log.error(
+                    f"{entry.by} asked for {request} {subject}".rstrip()
+                    + ", which is not done: it cannot be journalled",
+                    cluster=cluster,
+                )
             raise
         await self._answered(replace(entry, answer=outcome.answer, detail=outcome.detail))
 
@@ -159,12 +163,17 @@ class Door:
         """
         self._count(entry.request, entry.answer)
         if entry.answer is Answer.REFUSED:
-            log.info(f"{entry.by} was refused: {entry.request} {entry.subject}".rstrip(), reason=entry.detail)
+            log.info(
+                f"{entry.by} was refused: {entry.request} {entry.subject}".rstrip(),
+                cluster=entry.cluster,
+                reason=entry.detail,
+            )
         try:
             await self._controller.record(entry)
         except JournalError as error:
             log.error(
                 f"what became of a request could not be journalled: {entry.request} {entry.subject} by {entry.by} was "
                 f"{entry.answer}",
+                cluster=entry.cluster,
                 error=str(error),
             )

@@ -27,6 +27,7 @@ from recoverd.model.audit import EVERY, Answer
 from recoverd.model.events import Refused
 from recoverd.model.joining import JoinRequest
 from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.text import meant, typed
 
 log = structlog.get_logger()
 MODE = 0o660
@@ -89,11 +90,7 @@ class ControlServer:
             return _json({"incidents": [shapes.incident(i) for i in await ask.incidents(request.query.get("cluster"))]})
 
         async def show(request: web.Request) -> web.Response:
-            name = request.match_info["incident"]
-            report = await ask.report(name)
-            if report is None:
-                raise Refused(f"there is no incident {name}; `recoverctl incidents` lists them", missing=True)
-            return _json(shapes.report(report))
+            return _json(shapes.report(await ask.report(request.match_info["incident"])))
 
         async def dump(request: web.Request) -> web.Response:
             return _json(await ask.dumped(request.match_info["cluster"]))
@@ -149,7 +146,7 @@ class ControlServer:
         wanted, found = request.query.get("cluster"), self._controller.status()
         chosen = [c for c in found if wanted in (None, c.name)]
         if wanted is not None and not chosen:
-            raise Refused(f"there is no cluster {wanted}; there are: {', '.join(c.name for c in found)}", missing=True)
+            raise Refused(f"there is no cluster {wanted}; {meant(wanted, (c.name for c in found))}", missing=True)
         return _json({"clusters": [shapes.status(c) for c in chosen], "notices": self._controller.notices()})
 
     async def _join(self, request: web.Request) -> web.StreamResponse:
@@ -290,7 +287,14 @@ async def _body(request: web.Request) -> dict[str, Any]:
         raise web.HTTPBadRequest(text="the request is not JSON") from None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="the request is not a JSON object")
-    return body
+    return {key: _kept(value) for key, value in body.items()}
+
+
+def _kept(value: Any) -> Any:
+    """A part of a request as the journal can keep it: JSON may hold halves of characters, which no file takes."""
+    if isinstance(value, list):
+        return [_kept(each) for each in value]
+    return typed(value) if isinstance(value, str) else value
 
 
 @web.middleware

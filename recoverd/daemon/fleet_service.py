@@ -63,9 +63,7 @@ class FleetService(Service):
         return await self._ask(found.cluster, "reject", {"plan": plan, "by": by, "reason": reason})
 
     async def acknowledge(self, incident: str, by: str) -> str:
-        found = await self._writer.read(lambda j: j.incident(incident))
-        if found is None:
-            raise Refused(f"there is no incident {incident}; `recoverctl incidents` lists them", missing=True)
+        found = await self._incident(incident)
         return await self._ask(found.cluster, "acknowledge", {"incident": incident, "by": by})
 
     async def pause(self, cluster: str | None, by: str, reason: str) -> str:

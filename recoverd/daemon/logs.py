@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from recoverd.model.text import clean
+
 PRIORITIES = {"critical": 2, "error": 3, "exception": 3, "warning": 4, "info": 6, "debug": 7}
 
 
@@ -37,8 +39,10 @@ def set_up(form: str = "text") -> None:
 
 
 def _one_line(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Keep an entry on one line: a traceback's newlines would otherwise be lines of their own in the journal."""
-    return {key: value.replace("\n", " | ") if isinstance(value, str) else value for key, value in event.items()}
+    """Keep an entry on one line: a traceback's newlines would otherwise be lines of their own in the journal. Control
+    characters, which machines say, are made visible: journalctl shows "blob data" in the place of a line with one.
+    """
+    return {key: clean(value.replace("\n", " | ")) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _priority(_: Any, name: str, line: str) -> str:
@@ -49,4 +53,4 @@ class _Forward(logging.Handler):
     """What libraries log through the standard module."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name)
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

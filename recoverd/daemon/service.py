@@ -13,6 +13,7 @@ import structlog
 
 from recoverd import __version__
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
+from recoverd.daemon import strangers
 from recoverd.engine.journal import Journal
 from recoverd.engine.loop import ClusterLoop, now
 from recoverd.engine.writer import JournalWriter
@@ -39,6 +40,7 @@ from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
+from recoverd.model.text import meant
 from recoverd.playbooks.join_checks import OF_THE_SWEEP
 
 JUDGED = 3
@@ -111,10 +113,8 @@ class Service:
             self._known(cluster)
         return found
 
-    async def report(self, incident: str) -> IncidentReport | None:
-        found = await self._writer.read(lambda j: j.incident(incident))
-        if found is None:
-            return None
+    async def report(self, incident: str) -> IncidentReport:
+        found = await self._incident(incident)
 
         def gather(journal: Journal) -> IncidentReport:
             plans = journal.plans(incident=incident)
@@ -131,9 +131,7 @@ class Service:
             return [found]
         chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
         if of and not chosen and of not in self.names() and await self._writer.read(lambda j: j.incident(of)) is None:
-            raise Refused(
-                f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True
-            )
+            raise await self._stranger(strangers.ANY, of)
         return chosen
 
     async def shadows(self, cluster: str | None) -> list[Plan]:
@@ -172,9 +170,7 @@ class Service:
         return f"plan {plan} ({found.playbook} on {found.cluster}) rejected by {by}; nothing was done"
 
     async def acknowledge(self, incident: str, by: str) -> str:
-        found = await self._writer.read(lambda j: j.incident(incident))
-        if found is None:
-            raise Refused(f"there is no incident {incident}; `recoverctl incidents` lists them", missing=True)
+        found = await self._incident(incident)
         event = Acknowledged(incident, by, now())
         loop = self.loops.get(found.cluster)
         if loop:
@@ -309,7 +305,10 @@ class Service:
         await self._writer.write([SaveAudit(entry)])
 
     async def audit(self, since: datetime, cluster: str) -> list[AuditEntry]:
-        return await self._writer.read(lambda j: j.audit(since, cluster))
+        found = await self._writer.read(lambda j: j.audit(since, cluster))
+        if cluster and not found and not await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=1)):
+            self._known(cluster)  # of one that is not watched any more, the journal knows what was asked
+        return found
 
     async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
         told = await self._trial(receiver)
@@ -340,13 +339,22 @@ class Service:
     async def _plan(self, plan: str) -> Plan:
         found = await self._writer.read(lambda j: j.plan(plan))
         if found is None:
-            raise Refused(f"there is no plan {plan}; `recoverctl plans --all` lists them", missing=True)
+            raise await self._stranger(strangers.PLAN, plan)
         return found
+
+    async def _incident(self, incident: str) -> Incident:
+        found = await self._writer.read(lambda j: j.incident(incident))
+        if found is None:
+            raise await self._stranger(strangers.INCIDENT, incident)
+        return found
+
+    async def _stranger(self, kind: str, name: str) -> Refused:
+        return await self._writer.read(lambda j: strangers.refused(j, kind, name, self.names()))
 
     def _known(self, cluster: str) -> None:
         """Refuse a name that is no cluster's of the configuration, whoever watches it."""
         if cluster not in self.names():
-            raise Refused(f"there is no cluster {cluster}; there are: {', '.join(self.names())}", missing=True)
+            raise Refused(f"there is no cluster {cluster}; {meant(cluster, self.names())}", missing=True)
 
     def _loop(self, cluster: str) -> ClusterLoop:
         if cluster not in self.loops:

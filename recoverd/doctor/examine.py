@@ -15,6 +15,7 @@ from recoverd.memory.remember import workers_of
 from recoverd.model.call import Call
 from recoverd.model.observation import NodeView
 from recoverd.model.settings import HostSettings
+from recoverd.model.text import meant
 
 API_SECONDS = 30.0
 """For all addresses and lists: twice the deadlines of a sweep, whatever these are."""
@@ -28,8 +29,8 @@ async def examine(config: Config, cluster: str = "", node: str = "") -> list[Che
     """Every check, of all clusters or one, of all machines or one. Raises `Stranger`."""
     chosen = [c for c in config.clusters if cluster in ("", c.settings.name)]
     if not chosen:
-        names = ", ".join(c.settings.name for c in config.clusters)
-        raise Stranger(f"there is no cluster {cluster} in the configuration; there are: {names}")
+        names = [c.settings.name for c in config.clusters]
+        raise Stranger(f"there is no cluster {cluster} in the configuration; {meant(cluster, names)}")
     own = About().within("bastion", bastion.examine_bastion(config)) if not node else _nothing()
     parts = await asyncio.gather(own, *(_cluster(config, c, node) for c in chosen))
     return [check for part in parts for check in part]
@@ -63,9 +64,8 @@ async def _examined(config: Config, cluster: ClusterConfig, node: str, pool: Hos
         more = [h.name for h in learnt if node in ("", h.name)]
         found |= dict(zip(more, await _machines(cluster, pool, more), strict=True))
     if node and not found:
-        raise Stranger(
-            f"{settings.name} has no machine {node}; it has: {', '.join([*known, *(h.name for h in learnt)])}"
-        )
+        machines = [*known, *(h.name for h in learnt)]
+        raise Stranger(f"{settings.name} has no machine {node}; {meant(node, machines, 'it has: ')}")
     views, members = {n: e.view for n, e in found.items()}, [e.etcd for e in found.values() if e.etcd]
     of_machines = [check for each in found.values() for check in each.checks]
     checks += api.endpoints(views, node)

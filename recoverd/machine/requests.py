@@ -29,6 +29,7 @@ from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
+from recoverd.model.text import meant
 from recoverd.playbooks.base import Askable, Playbook, Proposal
 
 
@@ -291,16 +292,15 @@ def _playbook_asked_for(turn: Turn, event: PlanRequested) -> Playbook:
     playbook = turn.playbook(event.playbook)
     if playbook is None:
         raise Refused(
-            f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in turn.playbooks)}",
+            f"there is no playbook {event.playbook}; {meant(event.playbook, (p.name for p in turn.playbooks))}",
             missing=True,
         )
     known = {h.name for h in (*turn.settings.control_planes, *turn.settings.workers)} | {
         w.name for w in turn.memory.workers
     }
     if strangers := [n for n in event.nodes if n not in known]:
-        raise Refused(
-            f"{turn.name} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True
-        )
+        those = meant(strangers[0], sorted(known), "it has: ")
+        raise Refused(f"{turn.name} has no node {', '.join(strangers)}; {those}", missing=True)
     if event.point and not isinstance(playbook, Askable):
         raise Refused(f"{playbook.name} goes back to no restore point, so none can be named")
     return playbook

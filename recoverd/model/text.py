@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 
 def clean(value: object) -> str:
@@ -14,6 +15,36 @@ def clean(value: object) -> str:
 def some(names: Sequence[str], most: int) -> str:
     """Names in a sentence, of more than `most` the first and how many others there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+LISTED = 30
+"""Names that one sentence lists."""
+
+
+def meant(name: str, known: Iterable[str], otherwise: str = "there are: ") -> str:
+    """The end of a sentence about a name that nobody has: the one that was probably meant, or those that there are."""
+    names = list(known)
+    near = nearest(name, names)
+    return f"did you mean {near}?" if near else otherwise + (some(names, LISTED) or "none")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of the names that is spelled most like it, if any is, in capitals or not."""
+    spelled: dict[str, str] = {}
+    for each in known:
+        spelled.setdefault(each.lower(), each)
+    close = get_close_matches(name.lower(), spelled, n=1)
+    return spelled[close[0]] if close else None
+
+
+def typed(text: str) -> str:
+    """What a person has typed, as text that any program takes. Bytes that are no UTF-8, which Python hands on as lone
+    surrogates (PEP 383), are made visible; what is UTF-8, and was taken for ASCII by the locale, is read.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def lasting(seconds: float) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import os
 import pty
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -93,8 +94,8 @@ class Daemon:
     async def record(self, entry: AuditEntry) -> None:
         pass
 
-    async def report(self, incident: str) -> IncidentReport | None:
-        return None
+    async def report(self, incident: str) -> IncidentReport:
+        raise Refused(f"there is no incident {incident}", missing=True)
 
     def dump(self, cluster: str) -> Any:
         raise Refused("not swept yet")
@@ -110,7 +111,9 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
 
 
 async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[int, str]:
-    """Exit code and all that was printed; `types`: at a terminal of 24 lines, what is typed at its prompt."""
+    """Exit code and all that was printed; `types`: at a terminal of 24 lines, what is typed at its prompt, `^C` to
+    interrupt it there.
+    """
     command = [sys.executable, "-m", "recoverd.cli.ctl", "--socket", str(tmp_path / "sock"), *words]
     if types is None:
         pipe = asyncio.subprocess.PIPE
@@ -132,8 +135,11 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
             and told.rstrip().endswith((":", "?", "[y/N]:"))
             and ("Type the name" in told or "[y/N]" in told)
         ):
-            os.write(main, f"{types}\n".encode())
             answered = True
+            if types == "^C":
+                process.send_signal(signal.SIGINT)
+            else:
+                os.write(main, f"{types}\n".encode())
     os.close(main)
     return await process.wait(), told.replace("\r\n", "\n")
 
@@ -164,6 +170,16 @@ async def test_what_is_lost_stands_at_the_prompt_and_the_clusters_name_is_asked_
 @pytest.mark.parametrize("typed", ["", "y", "prd", "yes"])
 async def test_anything_else_approves_nothing(typed: str, daemon: Daemon, tmp_path: Path) -> None:
     code, told = await ctl(tmp_path, "approve", "prod-1.1", types=typed)
+    assert (code, daemon.approved) == (1, []) and "nothing was approved" in told
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("plan", [PLAN, HARMLESS], ids=["destructive", "harmless"])
+async def test_an_interrupted_prompt_ends_at_once_and_approves_nothing(
+    plan: Plan, daemon: Daemon, tmp_path: Path
+) -> None:
+    daemon.plan = plan
+    code, told = await ctl(tmp_path, "approve", "prod-1.1", types="^C")
     assert (code, daemon.approved) == (1, []) and "nothing was approved" in told
 
 

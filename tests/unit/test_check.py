@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from recoverd.cli.check import CRITICAL, OK, UNKNOWN, WARNING, verdict
+from recoverd.cli.ctl import main as recoverctl
 
 
 def cluster(name: str = "prod", state: str = "healthy", **other: Any) -> dict[str, Any]:
@@ -86,3 +88,10 @@ CASES = [
 def test_the_worst_comes_first(clusters: list[dict[str, Any]], notices: list[str], code: int, line: str) -> None:
     found = verdict(clusters, notices)
     assert found[0] == code and found[1].startswith(line), found
+
+
+@pytest.mark.parametrize("words", [("check", "--frob"), ("check", "a", "b")])
+def test_what_a_monitoring_system_asks_wrongly_is_no_outage(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(recoverctl, words)
+    assert result.exit_code == UNKNOWN and result.stdout.startswith("UNKNOWN: ")
+    assert CliRunner().invoke(recoverctl, ["check", "--help"]).exit_code == 0

@@ -93,6 +93,12 @@ class Folder:
             load(self.write(text), **options)
         return dict(caught.value.errors)
 
+    def said(self, text: str) -> str:
+        """What a person reads of it."""
+        with pytest.raises(ConfigError) as caught:
+            load(self.write(text))
+        return str(caught.value)
+
 
 @pytest.fixture
 def folder(tmp_path: Path, ssh_key: Path) -> Folder:
@@ -196,6 +202,74 @@ def test_what_is_no_key_no_kubeconfig_or_has_no_host_key(folder: Folder) -> None
     assert "no credentials" in errors["clusters[0].kubeconfig"]
 
 
+def test_what_is_wrong_in_one_place_hides_nothing_elsewhere(folder: Folder) -> None:
+    """A value of the wrong type let everything that is looked up go unsaid: the next run told of that, and so on."""
+    folder.cluster["interval"] = "fast"
+    folder.cluster["ssh"]["key"] = "nowhere"
+    folder.cluster["approval"] = {"restore-manifst": "never", "remove-member": "yes"}
+    folder.cluster["workers"] += [{"name": "w1", "address": "10.99.1.22"}, {"name": "w3"}]
+    other = {"name": "prod", "kubeconfig": "none", "ssh": None, "control_planes": []}
+    folder.file["clusters"].append(other)
+    folder.file |= {"notifications": [{"name": "pager", "url_file": "none", "on": ["confirmd"]}], "socket": "x" * 108}
+    assert {at: what.split(";")[0] for at, what in folder.errors(known_playbooks=["restore-manifest"]).items()} == {
+        "clusters[0].interval": "'fast' is no duration",
+        "clusters[0].ssh.key": f"{folder.path}/nowhere cannot be read: No such file or directory",
+        "clusters[0].approval.restore-manifst": "unknown playbook",
+        "clusters[0].approval.remove-member": "'yes' is not possible here",
+        "clusters[0].workers[1].name": "'w1' is the name of clusters[0].workers[0] already",
+        "clusters[0].workers[2].address": "is missing",
+        "clusters[1].name": "'prod' is the name of clusters[0] already",
+        "clusters[1].kubeconfig": f"{folder.path}/none cannot be read: No such file or directory",
+        "clusters[1].ssh": "is empty",
+        "clusters[1].control_planes": "has too few entries",
+        "notifications[0].on[0]": "'confirmd' is not possible here",
+        "notifications[0].url_file": f"{folder.path}/none cannot be read: No such file or directory",
+        "socket": f"{folder.path}/{'x' * 108} is too long: a Unix socket's path has 107 bytes at most",
+    }
+
+
+def test_what_defaults_would_give_is_not_missing_where_they_are_wrong(folder: Folder) -> None:
+    folder.file["defaults"] = {"ssh": "root", "bounds": {"atempts": 3}}
+    del folder.cluster["ssh"]
+    errors = folder.errors()
+    assert "stands where keys belong" in errors["defaults.ssh"] and "did you mean attempts?" in "".join(errors.values())
+    assert set(errors) == {"defaults.ssh", "defaults.bounds.atempts"}
+
+
+def test_a_machine_is_in_one_cluster(folder: Folder) -> None:
+    """Each of the two would restart and reboot it."""
+    folder.cluster["workers"].append({"name": "w6", "address": "fd00::1"})
+    other = {**folder.cluster, "name": "test", "control_planes": [{"name": "cp1", "address": "10.99.2.11"}]}
+    other["workers"] = [
+        {"name": "a", "address": "10.99.1.21"},
+        {"name": "b", "address": "10.99.1.11"},
+        {"name": "c", "address": "FD00:0::1"},
+    ]
+    folder.file["clusters"].append(other)
+    errors = folder.errors()
+    assert "a worker of another cluster already (clusters[0].workers[0])" in errors["clusters[1].workers[0].address"]
+    assert "a control plane of another cluster already" in errors["clusters[1].workers[1].address"]
+    assert "a worker of another cluster already (clusters[0].workers[1])" in errors["clusters[1].workers[2].address"]
+    other["ssh"] = {**folder.cluster["ssh"], "jump": "elsewhere"}
+    assert load(folder.write()).clusters, "another network may have the same addresses"
+
+
+def test_an_address_that_is_spelled_in_two_ways_is_one(folder: Folder) -> None:
+    folder.cluster["workers"] = [{"name": "w1", "address": "fd00::1"}, {"name": "w2", "address": "fd00:0::1"}]
+    assert "is the address of clusters[0].workers[0] already" in folder.errors()["clusters[0].workers[1].address"]
+
+
+def test_an_anchor_that_is_merged_above_where_it_is_overridden_is_no_key_that_stands_twice(folder: Folder) -> None:
+    text = yaml.safe_dump(folder.file)
+    anchors = "defaults:\n  bounds:\n    <<: &b {<<: &a {attempts: 2}, attempts: 1}\n  canary: {}\n"
+    assert load(folder.write(anchors + text)).clusters[0].settings.bounds.attempts == 1
+
+
+def test_where_no_socket_can_be_made_is_said_before_the_start(folder: Folder) -> None:
+    folder.file["socket"] = str(folder.path)
+    assert "is there and no socket" in folder.errors()["socket"]
+
+
 def test_a_host_without_a_known_key_is_a_warning(folder: Folder) -> None:
     folder.cluster["workers"].append({"name": "w2", "address": "10.99.1.22"})
     ((where, what),) = load(folder.write()).warnings
@@ -203,8 +277,12 @@ def test_a_host_without_a_known_key_is_a_warning(folder: Folder) -> None:
 
 
 def test_broken_yaml_has_its_line_and_a_key_that_stands_twice_is_refused(folder: Folder) -> None:
-    assert "line 2" in folder.errors("clusters:\n  - {name: [}\n")[""]
-    assert "'name' stands twice" in folder.errors("clusters:\n  - name: a\n    name: b\n")[""]
+    assert folder.said("clusters:\n  - {name: [}\n").startswith(f"{folder.path}/recoverd.yaml:2: column ")
+    assert folder.said("a: 1\nb: \x07\n").startswith(f"{folder.path}/recoverd.yaml:2: the character U+0007 ")
+    errors = folder.errors("clusters:\n  - name: a\n    name: b\nlisten: x\nlisten: 127.0.0.1:1\n")
+    assert errors["clusters[0].name"] == "the key 'name' stands twice, at first in line 2; take one of them out"
+    assert "'listen' stands twice, at first in line 4" in errors["listen"]
+    assert errors["clusters[0].kubeconfig"] == "is missing", "the rest is looked at all the same"
     assert "clusters" in folder.errors("")
 
 

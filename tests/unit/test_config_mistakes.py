@@ -59,12 +59,13 @@ clusters:
 def test_every_mistake_has_the_line_where_it_stands(folder: Folder) -> None:
     told = CliRunner().invoke(main, ["check-config", str(folder.write(TEXT))])
     assert told.exit_code == 2
-    lines = dict(line.split(": ", 2)[:2] for line in told.output.splitlines())
+    lines = {tuple(line.split(": ", 2)[:2]) for line in told.output.splitlines()}
     file = folder.path / "recoverd.yaml"
     assert lines == {
-        f"{file}:8": "defaults.bounds.attempts",
-        f"{file}:15": "clusters[0].control_planes[1].address",
-        f"{file}:16": "clusters[1].intervall",
+        (f"{file}:8", "defaults.bounds.attempts"),
+        (f"{file}:15", "clusters[0].control_planes[1].address"),
+        (f"{file}:16", "clusters[1].intervall"),
+        (f"{file}:16", "clusters[1].kubeconfig"),
     }
 
 
@@ -93,6 +94,7 @@ def test_a_program_is_given_the_same_as_json(folder: Folder) -> None:
         "defaults.bounds.attempts": 8,
         "clusters[0].control_planes[1].address": 15,
         "clusters[1].intervall": 16,
+        "clusters[1].kubeconfig": 16,
     }
     text = "\n".join(
         TEXT.replace("attempts: 0", "plan_deadline: 1m").replace("10.99.1.300", "10.99.1.12").splitlines()[:-1]

@@ -16,7 +16,7 @@ from recoverd.model.finding import FAULT_STATES, PHASED_STATES, Phase, State
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["states", "findings", "playbooks", "stories"])
+@pytest.mark.parametrize("name", ["states", "findings", "playbooks", "metrics", "stories"])
 def test_the_page_is_up_to_date(name: str) -> None:
     page = runpy.run_path(str(ROOT / f"scripts/draw-{name}"))["page"]()
     assert (ROOT / f"docs/{name}.md").read_text() == page, "run `make docs`"

@@ -56,7 +56,7 @@ def test_the_help_of_run_names_every_playbook_that_it_takes() -> None:
     [
         (("judge", "/dev/null"), "it is not JSON, or not all of it); recoverctl dump writes one"),
         (("judge", "/nowhere"), "/nowhere cannot be read: No such file or directory\n"),
-        (("drill", "join-stuk"), "(did you mean join-stuck?)"),
+        (("drill", "join-stuk"), "did you mean join-stuck?"),
         (("init", "--kubeconfig", "/dev/null", "--name", "x"), "it is no kubeconfig, or a part of one is missing"),
     ],
 )

@@ -1,0 +1,68 @@
+"""What a configuration names twice where it can be there once: clusters, machines, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+
+from recoverd.config.schema import ClusterModel, HostModel
+from recoverd.config.types import Problem
+
+Listed = Sequence[tuple[str, ClusterModel]]
+"""Each cluster with its place in the file."""
+ROLES = {"control_planes": "control plane", "workers": "worker"}
+
+
+def named_twice(models: Listed) -> Iterator[Problem]:
+    names: dict[str, str] = {}
+    for where, model in models:
+        if model.name in names:
+            yield f"{where}.name", f"{model.name!r} is the name of {names[model.name]} already"
+        names.setdefault(model.name, where)
+        yield from _within(where, model)
+    yield from _among(models)
+
+
+def _within(where: str, model: ClusterModel) -> Iterator[Problem]:
+    """Names and addresses that two machines of one cluster have."""
+    own: dict[tuple[str, str], str] = {}
+    for here, _, host in _machines(where, model):
+        for what, value in (("name", host.name), ("address", _canonical(host.address))):
+            if (what, value) in own:
+                yield f"{here}.{what}", f"{getattr(host, what)!r} is the {what} of {own[what, value]} already"
+            own.setdefault((what, value), here)
+
+
+def _among(models: Listed) -> Iterator[Problem]:
+    """Machines that stand in two clusters, each of which would restart and reboot them by its own bounds. A worker
+    behind another jump host or port is another machine, as in networks that use the same addresses.
+    """
+    seen: dict[str, list[tuple[str, str, str, ClusterModel]]] = {}
+    for where, model in models:
+        for here, role, host in _machines(where, model):
+            there = seen.setdefault(_canonical(host.address), [])
+            for other, place, kind, its in there:
+                planes = role == kind == "control_planes"
+                if other != where and (planes or (its.ssh.jump, its.ssh.port) == (model.ssh.jump, model.ssh.port)):
+                    yield (
+                        f"{here}.address",
+                        f"{host.address!r} is a {ROLES[kind]} of another cluster already ({place}); a machine is in "
+                        "one cluster",
+                    )
+                    break
+            there.append((where, here, role, model))
+
+
+def _machines(where: str, model: ClusterModel) -> Iterator[tuple[str, str, HostModel]]:
+    """Every machine with its place and its role."""
+    for role in ROLES:
+        for index, host in enumerate(getattr(model, role)):
+            yield f"{where}.{role}[{index}]", role, host
+
+
+def _canonical(address: str) -> str:
+    """One spelling of each address: `fd00:0::1` is fd00::1."""
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return address.lower()
