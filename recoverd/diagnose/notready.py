@@ -8,7 +8,7 @@ kubelet's (pkg/kubelet/nodestatus, 1.20) and the node controller's (pkg/controll
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from recoverd.diagnose import address, doubles
 from recoverd.diagnose.cause import KUBELET
@@ -37,6 +37,10 @@ from recoverd.model.observation import EndpointHealth, HostView, NodeView
 
 SHORT = 10.0
 """The same where the cause is proven."""
+UNTOLD = 30.0
+"""Seconds for which it may not be told yet why a node is not Ready, whose machine answers: `SHORT`, and the sweeps that
+confirm it.
+"""
 
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
@@ -149,6 +153,17 @@ def _severity(scene: Scene, node: NodeView, name: str) -> Severity:
 def _condition(node: NodeView) -> str:
     since = f" since {node.since:%Y-%m-%d %H:%M:%S} UTC" if node.since else ""
     return f"Ready of {node.name}: {node.reason or 'no reason given'}{since}: {node.message or 'no message'}"
+
+
+def untold(scene: Scene, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Of what is found, the nodes that became not Ready a moment ago, whose machines answer and of which nothing else
+    is at fault: the next sweeps may say why.
+    """
+    told = {f.facts.host for f in found if f.severity is Severity.FAULT}
+    about = (f for f in found if f.code == Code.NODE_NOT_READY and f.facts.host not in told)
+    looked_at = ((f, scene.node(f.facts.host)) for f in about if scene.host(f.facts.host) is not None)
+    ages = ((f, _age(scene, node, f.facts.host)) for f, node in looked_at if node is not None)
+    return tuple(f for f, age in ages if age is not None and age < UNTOLD)
 
 
 def _age(scene: Scene, node: NodeView, name: str) -> float | None:

@@ -5,9 +5,11 @@ Nothing here changes anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recoverd.bounds import above
+from recoverd.diagnose import notready
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.together import GENTLE, candidates, concerns, together
 from recoverd.diagnose.together import above as on_all
@@ -15,7 +17,7 @@ from recoverd.machine import sight
 from recoverd.machine.guards import Evidence
 from recoverd.machine.sight import key_of, name_of
 from recoverd.machine.turn import Turn
-from recoverd.model.catalogue import RANK, Code
+from recoverd.model.catalogue import RANK, SHOWN_BY, Code, ShownBy
 from recoverd.model.finding import Finding, FindingKey, State
 from recoverd.model.fleet import CommonCause
 from recoverd.model.lease import forbids
@@ -23,8 +25,11 @@ from recoverd.model.network import NetworkView
 from recoverd.model.observation import Observation, Unseen
 from recoverd.model.record import SharedFault
 from recoverd.model.settings import MAY_RUN_UNASKED, STALE_INTERVALS, Approval
+from recoverd.model.text import some
 from recoverd.playbooks.base import Proposal, Situation
 
+WHY_NOT_READY = frozenset(code for code in Code if SHOWN_BY[code] == (ShownBy.READY,)) - {Code.NODE_NOT_READY}
+"""Why a node is not Ready."""
 HIDDEN = 60.0
 """Seconds in which the cause of an incident may be out of sight before what is left is looked at without it."""
 BY_TURNS = 15.0
@@ -96,7 +101,8 @@ def coming_back(turn: Turn) -> str:
 
 def since(turn: Turn, findings: Sequence[Finding]) -> dict[FindingKey, datetime]:
     """Since when each of them is seen."""
-    return {f.key: turn.record.sightings[sight.name_of(f.key)].since for f in findings}
+    seen = turn.record.sightings
+    return {f.key: seen[name].since for f in findings if (name := sight.name_of(f.key)) in seen}
 
 
 def scene(turn: Turn) -> Scene:
@@ -172,9 +178,19 @@ def may_be_on_all(turn: Turn, proposal: Proposal) -> str:
     incident = turn.record.incident
     if _explained(turn) or (incident and incident.acknowledged_by):
         return ""
-    new = (s for s in _together(turn, turn.newest.diagnosis.faults) if s.code not in GENTLE)
-    seen = next((s for s in new if concerns(s, proposal.basis)), None)
-    return f"{on_all(seen)} The next sweep tells whether it lasts on each of them" if seen else ""
+    faults = turn.newest.diagnosis.faults
+    new = (s for s in _together(turn, faults) if s.code not in GENTLE)
+    if seen := next((s for s in new if concerns(s, proposal.basis)), None):
+        return f"{on_all(seen)} The next sweep tells whether it lasts on each of them"
+    # (observed where the API's name was lost on all of four nodes: two were not Ready 5 s before the others)
+    untold = notready.untold(scene(turn), turn.newest.diagnosis.findings)
+    same = {key: [replace(f, code=key[0]) for f in untold] for key in proposal.basis if key[0] in WHY_NOT_READY}
+    if not any(concerns(s, [key]) for key, of in same.items() for s in _together(turn, (*faults, *of))):
+        return ""
+    return (
+        f"{some(sorted(f.subject for f in untold), 5)} are not Ready since a moment, too: the next sweeps tell whether "
+        "that is the same, on all machines of a kind"
+    )
 
 
 def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
