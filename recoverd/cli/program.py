@@ -53,7 +53,8 @@ class Program(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # what a locale of one byte a character has not is told as \u2026
-                stream.reconfigure(errors="backslashreplace")
+                with suppress(OSError):  # a file that became a pipe meanwhile
+                    stream.reconfigure(errors="backslashreplace")
         with _as_pipes_end():  # --help and --version print here
             return super().make_context(*args, **extra)
 

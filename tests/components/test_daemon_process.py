@@ -153,8 +153,8 @@ async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(
     assert (await first.ctl("status"))[0] == 0
     first.kill(signal.SIGTERM)
     first.socket.write_text("a file")
-    assert await ended(first) == 1
-    assert "is no socket" in first.log.read_text() and first.socket.read_text() == "a file"
+    assert await ended(first) == 2, "as for any other mistake of the configuration"
+    assert "is there and no socket" in first.log.read_text() and first.socket.read_text() == "a file"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
