@@ -17,6 +17,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.node_look import NodeLook
 from recoverd.model.observation import EndpointHealth
+from recoverd.model.places import host_of
 
 DOWN = State.APISERVER_DOWN
 BALANCERS = ("keepalived", "kube-vip", "haproxy")
@@ -46,7 +47,7 @@ def holders(scene: Scene) -> dict[str, dict[str, NodeLook]]:
 
 def _looks(scene: Scene) -> dict[str, NodeLook]:
     """Of the control planes of which it was told in this sweep who has the address that the kubeconfig names."""
-    named, found = scene.vip.address.rpartition(":")[0].strip("[]"), dict[str, NodeLook]()
+    named, found = host_of(scene.vip.address), dict[str, NodeLook]()
     for name in scene.control_plane_names:
         host = scene.host(name)
         look = host.node if host else None

@@ -22,6 +22,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import CureFacts, Facts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import NodeView
+from recoverd.model.places import host_of
 
 
 def findings(scene: Scene, beside: Iterable[Finding]) -> Iterator[Finding]:
@@ -30,7 +31,7 @@ def findings(scene: Scene, beside: Iterable[Finding]) -> Iterator[Finding]:
     nodes = [n for n in scene.objects.nodes if _compares(n)] if scene.objects and struck else []
     odd = [n.name for n in nodes if n.announced not in (n.address, *n.more_addresses)]
     at = Counter(n.announced for n in nodes)
-    moves = scene.vip.address.rpartition(":")[0].strip("[]")
+    moves = host_of(scene.vip.address)
     few = len(odd) * 2 <= len(nodes)
     for node in nodes:
         machine = scene.machines.get(node.name, node.name)

@@ -85,9 +85,13 @@ def _none_takes(scene: Scene, nodes: Sequence[NodeView]) -> bool:
     return bool(nodes) and waits and all(n.unschedulable or _kept_away(scene, n) for n in nodes)
 
 
+def _key(taint: str) -> str:
+    return taint.rpartition(":")[0]
+
+
 def _kept_away(scene: Scene, node: NodeView) -> tuple[str, ...]:
     """The taints of a node without those that a controller may still take off."""
-    own = tuple(t for t in node.taints if t.rpartition(":")[0] not in OF_CONTROLLERS)
+    own = tuple(t for t in node.taints if _key(t) not in OF_CONTROLLERS)
     return (*own, *_left_by_controllers(scene, node))
 
 
@@ -96,14 +100,14 @@ def _left_by_controllers(scene: Scene, node: NodeView) -> tuple[str, ...]:
     age, off = scene.age(node.since), scene.age(node.without_network)
     if not node.ready or age is None or age < LASTS:
         return ()
-    of = [t for t in node.taints if t.rpartition(":")[0] in OF_CONTROLLERS]
+    of = [t for t in node.taints if _key(t) in OF_CONTROLLERS]
     return tuple(t for t in of if not t.startswith(NO_NETWORK) or (off is not None and off >= LASTS))
 
 
 def _uninitialised(scene: Scene, node: NodeView) -> Iterator[Finding]:
     left = _left_by_controllers(scene, node)
     if left:
-        why, cure = OF_CONTROLLERS[left[0].rpartition(":")[0]]
+        why, cure = OF_CONTROLLERS[_key(left[0])]
         yield Finding(
             Code.NODE_UNINITIALISED,
             node.name,
@@ -119,7 +123,7 @@ def _none(scene: Scene, nodes: Sequence[NodeView]) -> Finding:
     left = {n.name: _left_by_controllers(scene, n) for n in nodes}
     alone = all(set(n.taints) == set(left[n.name]) and not n.unschedulable for n in nodes)
     waiting = scene.objects.pods.get("", 0) if scene.objects else 0
-    keys = dict.fromkeys(t.rpartition(":")[0] for of in left.values() for t in of)
+    keys = dict.fromkeys(_key(t) for of in left.values() for t in of)
     cures = [f"{key}: {OF_CONTROLLERS[key][0]}; {OF_CONTROLLERS[key][1]}" for key in keys]
     if not alone:
         cures.append("a taint that nobody means any more goes with `kubectl taint nodes NAME KEY-`")

@@ -15,7 +15,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import OWN_SERVICE, NetworkView, ProbeAnswer
 from recoverd.model.observation import EndpointHealth
-from recoverd.model.places import flag, ip_of
+from recoverd.model.places import flag, host_of, ip_of
 
 LASTS = 60.0
 """Seconds for which an address has to be there: that of an API server which has ended goes with its lease, after 15."""
@@ -54,7 +54,7 @@ def _tried(scene: Scene, view: NetworkView) -> Mapping[str, dict[str, ProbeAnswe
 
 
 def _ip(address: str) -> str:
-    return ip_of(address.rpartition(":")[0].strip("[]"))
+    return ip_of(host_of(address))
 
 
 def _own(scene: Scene) -> frozenset[str]:

@@ -14,6 +14,7 @@ from recoverd.diagnose.words import proof, sentence
 from recoverd.model.catalogue import Code
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
+from recoverd.model.places import host_of
 from recoverd.model.text import some
 
 LONG = 60.0
@@ -210,11 +211,11 @@ def just_served_again(scene: Scene, name: str, look: NodeLook) -> bool:
 
 def _only_asks(scene: Scene, name: str, look: NodeLook) -> str:
     """The control plane at whose own address its kubelet asks; "" where it asks elsewhere, as at one that all share."""
-    asked = set(look.addresses or (look.server.rpartition(":")[0].strip("[]"),)) - {""}
-    shared = {scene.vip.address.rpartition(":")[0].strip("[]")}
+    asked = set(look.addresses or (host_of(look.server),)) - {""}
+    shared = {host_of(scene.vip.address)}
     if name in scene.control_plane_names and asked and asked <= OF_ITSELF:
         return name
-    if not asked or shared & {look.server.rpartition(":")[0].strip("[]"), *asked}:
+    if not asked or shared & {host_of(look.server), *asked}:
         return ""
     return next((n for n in scene.control_plane_names if asked <= _addresses(scene, n)), "")
 
@@ -257,7 +258,7 @@ def by_the_address(scene: Scene, look: NodeLook) -> bool:
     its kubelet does not help (observed with haproxy down on the machine with the address: every node was not Ready, and
     one was to be restarted; and on a bastion that was too late to tell that the address was silent).
     """
-    named = scene.vip.address.rpartition(":")[0].strip("[]")
+    named = host_of(scene.vip.address)
     elsewhere = look.server and named not in (look.server.rpartition(":")[0], *(look.addresses or ()))
     answers = scene.vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY)
     return not answers and not elsewhere and look.reaches is not True

@@ -159,8 +159,13 @@ def _together(turn: Turn, found: Sequence[Finding]) -> tuple[SharedFault, ...]:
 
 def on_all_machines(turn: Turn, proposal: Proposal) -> str:
     """Why a person is asked before it: it is for what all machines of a kind have together; else ""."""
-    why = next((s for s in shared(turn) if s.code not in GENTLE and concerns(s, proposal.basis)), None)
+    why = _concerning(shared(turn), proposal)
     return on_all(why) if why else ""
+
+
+def _concerning(faults: Iterable[SharedFault], proposal: Proposal) -> SharedFault | None:
+    """The first of them that it is for, and about which a person is asked."""
+    return next((s for s in faults if s.code not in GENTLE and concerns(s, proposal.basis)), None)
 
 
 def rejected(turn: Turn, proposal: Proposal) -> str:
@@ -179,13 +184,13 @@ def may_be_on_all(turn: Turn, proposal: Proposal) -> str:
     if _explained(turn) or (incident and incident.acknowledged_by):
         return ""
     faults = turn.newest.diagnosis.faults
-    new = (s for s in _together(turn, faults) if s.code not in GENTLE)
-    if seen := next((s for s in new if concerns(s, proposal.basis)), None):
+    if seen := _concerning(_together(turn, faults), proposal):
         return f"{on_all(seen)} The next sweep tells whether it lasts on each of them"
     # (observed where the API's name was lost on all of four nodes: two were not Ready 5 s before the others)
     untold = notready.untold(scene(turn), turn.newest.diagnosis.findings)
-    same = {key: [replace(f, code=key[0]) for f in untold] for key in proposal.basis if key[0] in WHY_NOT_READY}
-    if not any(concerns(s, [key]) for key, of in same.items() for s in _together(turn, (*faults, *of))):
+    why = {code for code, _ in proposal.basis if code in WHY_NOT_READY}
+    same = [replace(f, code=code) for f in untold for code in why]
+    if not (same and _concerning(_together(turn, (*faults, *same)), proposal)):
         return ""
     return (
         f"{some(sorted(f.subject for f in untold), 5)} are not Ready since a moment, too: the next sweeps tell whether "

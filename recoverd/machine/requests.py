@@ -163,9 +163,9 @@ def reject(turn: Turn, event: Rejected) -> None:
     again = f"`recoverctl ack {plan.incident}` lets recoverd offer it again"
     if turn.record.incident is None:
         again = f"`recoverctl run {plan.playbook} {turn.name}` makes it anew at any time"
-    meant = without(turn.memory, plan.basis)
-    if meant != turn.memory and turn.sweep and turn.sweep.diagnosis.find(Code.VIP_WRONG) is None:
-        turn.learn(meant)
+    less = without(turn.memory, plan.basis)
+    if less != turn.memory and turn.sweep and turn.sweep.diagnosis.find(Code.VIP_WRONG) is None:
+        turn.learn(less)
         again = "what was gone was taken away on purpose by that, and is known no more"
     told = f"{plan.playbook} (plan {plan.id}) was {why}; {again}"
     turn.decline(plan, told, event.by)

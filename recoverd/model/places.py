@@ -151,6 +151,11 @@ def _flags(manifest: str) -> Mapping[str, str] | None:
     return found
 
 
+def host_of(address: str) -> str:
+    """The host of HOST:PORT, without the brackets that one of IPv6 has there; "" where there is no port."""
+    return address.rpartition(":")[0].strip("[]")
+
+
 def ip_of(host: str) -> str:
     """The host where it is an IP address, "" where it is a name."""
     try:
