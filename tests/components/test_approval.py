@@ -11,6 +11,7 @@ import pty
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,8 +127,7 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
     environment = os.environ | {"TERM": "dumb", "COLUMNS": "80", "LINES": "24"}
     process = await asyncio.create_subprocess_exec(*command, stdin=side, stdout=side, stderr=side, env=environment)
     os.close(side)
-    told = ""
-    answered = False
+    told, answered, interrupting = "", False, None
     while part := await asyncio.to_thread(read, main):
         told += part
         if (
@@ -137,11 +137,23 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
         ):
             answered = True
             if types == "^C":
-                process.send_signal(signal.SIGINT)
+                interrupting = asyncio.create_task(interrupt(process))
             else:
                 os.write(main, f"{types}\n".encode())
     os.close(main)
+    if interrupting:
+        await interrupting
     return await process.wait(), told.replace("\r\n", "\n")
+
+
+async def interrupt(process: asyncio.subprocess.Process) -> None:
+    """As a person does, who presses Ctrl-C once more where nothing came of it: Python's readline does not see a signal
+    that comes after its prompt and before it waits for a key (observed once with 3.11.7: it went on waiting).
+    """
+    while process.returncode is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), 5)
 
 
 def read(terminal: int) -> str:
