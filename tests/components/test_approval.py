@@ -127,6 +127,17 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
     environment = os.environ | {"TERM": "dumb", "COLUMNS": "80", "LINES": "24"}
     process = await asyncio.create_subprocess_exec(*command, stdin=side, stdout=side, stderr=side, env=environment)
     os.close(side)
+    try:
+        told = await dialogue(process, main, types)
+        return await process.wait(), told.replace("\r\n", "\n")
+    finally:
+        if process.returncode is None:
+            process.kill()  # or whoever reads its terminal never ends, and the whole run with that thread
+        os.close(main)
+
+
+async def dialogue(process: asyncio.subprocess.Process, main: int, types: str) -> str:
+    """All that was told at the terminal until nobody holds its other end."""
     told, answered, interrupting = "", False, None
     while part := await asyncio.to_thread(read, main):
         told += part
@@ -140,10 +151,9 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
                 interrupting = asyncio.create_task(interrupt(process))
             else:
                 os.write(main, f"{types}\n".encode())
-    os.close(main)
     if interrupting:
         await interrupting
-    return await process.wait(), told.replace("\r\n", "\n")
+    return told
 
 
 async def interrupt(process: asyncio.subprocess.Process) -> None:
