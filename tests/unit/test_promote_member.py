@@ -238,8 +238,10 @@ def test_one_whose_machine_is_silent_is_found_and_given_the_time_of_a_boot() -> 
         assert isinstance(answer, kind), answer
 
 
-def test_one_that_is_behind_is_given_time_to_catch_up_before_its_removal_is_offered() -> None:
+@pytest.mark.parametrize("why", ["it lags behind", "it does not follow", "it is not healthy"])
+def test_one_that_is_behind_is_given_time_to_catch_up_before_its_removal_is_offered(why: str) -> None:
+    cluster, _ = UNFIT[why]
     for minutes, kind in ((2.0, Wait), (6.0, Proposal)):
-        answer = asked("remove-member", FOUND, learning(revision=1000), minutes=minutes)
+        answer = asked("remove-member", FOUND, cluster(), minutes=minutes)
         assert isinstance(answer, kind), answer
-    assert isinstance(asked(NAME, FOUND, learning(revision=1000), minutes=2.0), Wait)
+    assert isinstance(asked(NAME, FOUND, cluster(), minutes=2.0), Wait)
