@@ -41,11 +41,11 @@ quick: $(DEV) ## what to run at every change, in under a minute: style, types, l
 quick-tests:
 	@$(PYTEST) -q tests/unit tests/simulate/test_stories.py $(PYTEST_ARGS)
 
-soak-model: $(DEV) ## random stories over the model cluster for SECONDS=n from SEED=m on; one story: SEED=m RUNS=1
-	@$(PY) -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
+soak-model: $(DEV) ## random stories over the model cluster for SECONDS=n from SEED=m on; one story: SEED=m RUNS=1; RECORD=1 writes a row in docs/soak-results.md
+	@$(PY) -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(RECORD),--record)
 
 soak-lab: $(DEV) ## random faults, kills and people on a real cluster for MINUTES=n from SEED=m; PLANES=3 for three control planes
-	@$(PY) -m tests.lab.soak --minutes $(MINUTES) --control-planes $(PLANES) $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.lab.soak --minutes $(MINUTES) --control-planes $(PLANES) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
 
 unit: $(DEV) ## the tests alone, without installing anything on the machine
 	$(PYTEST) $(PYTEST_ARGS)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import structlog
 
+from tests.soak import record
 from tests.soak.moves import Story, drawn
 from tests.soak.player import Outcome, play
 from tests.soak.shrink import shrunk
@@ -93,6 +94,7 @@ def main() -> int:
         action="store_true",
         help="do not stop at the first story that breaks a promise, and shrink none",
     )
+    parser.add_argument("--record", action="store_true", help=f"write a row in {record.TABLE.name}")
     args = parser.parse_args()
     quiet()
     seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
@@ -129,6 +131,8 @@ def main() -> int:
     )
     for name, number in sorted(plans.items()):
         print(f"    {number:6} {name}")
+    if args.record:
+        record.append("model", seed, count, f"{virtual / 3600:.0f} h", f"{well:,} ended healthy", len(broken))
     kinds = Counter(o.wrong[0].what for o in broken)
     print(f"seed {seed}: {len(broken)} stories broke a promise {dict(kinds) if broken else ''}")
     return 1 if broken else 0

@@ -7,6 +7,7 @@ import pytest
 from tests.lab.soak import judge
 from tests.lab.soak.judge import Acts
 from tests.lab.soak.trouble import KINDS, Episode, Trouble, drawn
+from tests.soak import record
 
 PLANES, WORKERS = ["cp1"], ["w1", "w2", "w3"]
 KIND = {kind.name: kind for kind in KINDS}
@@ -107,3 +108,11 @@ def test_what_is_promised_is_not_told(
 )
 def test_what_came_of_it(done: Acts, escalated: bool, mended: bool, kind: str) -> None:
     assert judge.outcome(episode(STOPPED), done, escalated=escalated, mended=mended) == kind
+
+
+def test_a_run_that_is_recorded_is_a_row_more_and_counted() -> None:
+    first = record.Row("2026-12-01", "abc1234", "model", 7, 12_345, "1,800 h", "12,000 ended healthy", 0)
+    second = record.Row("2026-12-02", "abc1235+", "lab, 3 control planes", 9, 14, "31 min", "8 by itself", 1)
+    page = record.written([first, second])
+    assert "Together 12,345 stories and 14 episodes, 1 of them wrong." in page
+    assert record.read(page) == [first, second]

@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace, run: str, directory: Path) -> int:
     if code == FAILED and options.count == 1 and 0 < len(failed) <= SECOND:
         say(f"once more, on new clusters: {', '.join(test.name for test in failed)}")
         _, again = _once(options, [f"--only={test.nodeid}" for test in failed], run, directory, 2)
-    rows = results.rows(first, again, _commit(), time.strftime("%Y-%m-%d"))
+    rows = results.rows(first, again, results.commit(TABLE), time.strftime("%Y-%m-%d"))
     if (options.all or options.record) and rows:
         whole = options.all and not options.names and not options.pytest and code in (0, FAILED)
         results.save(TABLE, results.merge(results.load(TABLE), rows, whole=whole))
@@ -197,14 +197,6 @@ def tell(rows: dict[str, results.Row], tests: Sequence[results.Seen]) -> None:
             if test.evidence and results.without_turn(test.name) == name:
                 print(f"==    evidence: {test.evidence}")
     sys.stdout.flush()
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", ".", f":!{TABLE.relative_to(PROJECT)}")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,16 @@ class Seen:
     seconds: float = 0.0
     evidence: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def commit(table: Path) -> str:
+    """The commit of this tree, with a `+` where something but the table that is written differs from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=table.parent, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ":/", f":!/{table.parent.name}/{table.name}")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def name_of(nodeid: str) -> str:

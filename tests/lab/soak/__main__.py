@@ -17,7 +17,9 @@ from tests.lab.kubelab.cluster import Cluster
 from tests.lab.runner import claims, evidence
 from tests.lab.soak.play import Result, play
 from tests.lab.soak.trouble import drawn
+from tests.soak import record
 
+KINDS = ("by itself", "after approval", "escalated", "let be", "wrong")
 BOUNDS = {"cooldown": 0, "attempts": 100}
 
 
@@ -51,6 +53,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="another one each time when left out")
     parser.add_argument("--first", type=int, default=1, help="the number of the first episode, to come back to one")
     parser.add_argument("--control-planes", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--record", action="store_true", help=f"write a row in {record.TABLE.name}")
     args = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
     shape = {"control_planes": args.control_planes, "spares": 0, "workers": 3 if args.control_planes == 1 else 1}
@@ -82,13 +85,18 @@ def main() -> int:
             bastion.remove()
         cluster.down()
         claim.release()
-    return summary(seed, results)
-
-
-def summary(seed: int, results: list[Result]) -> int:
     counts = Counter(r.outcome for r in results)
+    if args.record:
+        outcome = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS[:-1] if counts[kind])
+        took = f"{sum(r.seconds for r in results) / 60:.0f} min"
+        where = f"lab, {args.control_planes} control plane{'s' if args.control_planes > 1 else ''}"
+        record.append(where, seed, len(results), took, outcome, counts["wrong"])
+    return summary(seed, results, counts)
+
+
+def summary(seed: int, results: list[Result], counts: Mapping[str, int]) -> int:
     print(f"\nseed {seed}: {len(results)} episodes in {sum(r.seconds for r in results) / 60:.0f} min")
-    for kind in ("by itself", "after approval", "escalated", "let be", "wrong"):
+    for kind in KINDS:
         print(f"    {counts[kind]:4} {kind}")
     return 1 if counts["wrong"] else 0
 
