@@ -8,7 +8,9 @@ anew by `kubeadm init phase addon`
 from __future__ import annotations
 
 from recoverd.diagnose.cause import AGENTS, BY_ITSELF, CNI, DNS, POD, POD_NETWORK, PROXY, row
+from recoverd.model.proxy_operations import MADE_ANEW
 
+_MADE_ANEW = MADE_ANEW.replace("{", "{{").replace("}", "}}")  # a cure names what a line names by {0}
 _CONFIG_MAP = "`kubectl -n kube-system edit configmap kube-proxy`"
 _ANEW = "`kubectl -n kube-system rollout restart daemonset kube-proxy`"
 _PROXY = (
@@ -96,7 +98,7 @@ _PROXY = (
         r"no kind \\*\"KubeProxyConfiguration|strict decoding error|failed complete: (?!too many).*(?:config|unmarshal)"
         r"|(?:open|stat) /var/lib/kube-proxy/\S+: no such file|invalid configuration:",
         "its configuration (the ConfigMap kube-proxy) cannot be read",
-        f"put it right ({_CONFIG_MAP}), or on a control plane `kubeadm init phase addon kube-proxy` writes it anew",
+        f"put it right ({_CONFIG_MAP}), or have it made: {_MADE_ANEW}",
     ),
     row(
         "rules-refused",

@@ -109,19 +109,23 @@ class ClusterMachine(OfState):
 
     @property
     def calm(self) -> bool:
-        """Nothing is open or planned, and what was found and not seen gone are notices, and warnings that are confirmed
-        and found still: what they are about is known, and no plan is made for it.
+        """Nothing is planned, and what was found and not seen gone are notices, and what is confirmed and found still:
+        warnings, and faults of an incident for which a person was called, as nothing could be done. What they are about
+        is known.
         """
         record, diagnosis = self.record, self.diagnosis
-        if diagnosis is None or record.incident or record.plan or record.run or record.verify_since:
+        if diagnosis is None or record.plan or record.run or record.verify_since:
             return False
-        settled = confirmed(diagnosis.warnings, record.sightings, self.settings.bounds.confirm_sweeps)
+        if record.incident and self.lifecycle.phase is not Phase.ESCALATED:
+            return False
+        found = (*diagnosis.faults, *diagnosis.warnings)
+        settled = confirmed(found, record.sightings, self.settings.bounds.confirm_sweeps)
         return record.sightings.keys() <= {name_of(f.key) for f in settled} and not record.witnessed
 
     @property
     def quiet(self) -> bool:
-        """It is calm, and nothing but notices was found."""
-        return self.calm and not self.record.sightings
+        """It is calm, nothing but notices was found, and no incident is open."""
+        return self.calm and not self.record.sightings and not self.record.incident
 
     @property
     def watching(self) -> bool:

@@ -39,7 +39,8 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
     acknowledged. A playbook that says `Wait` for a finding keeps later playbooks for the same finding from being asked:
     the simple thing is given its time first.
     """
-    reasons: list[str] = []
+    reasons: dict[str, list[str]] = {}
+    """With the playbooks that gave it: a reason that several have is said once."""
     tried: list[str] = []
     waiting = False
     for finding in situation.confirmed:
@@ -47,11 +48,11 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
             if finding.code not in playbook.repairs:
                 continue
             if never := situation.settings.forbids(playbook.name, unasked=False):
-                reasons.append(never)
+                reasons.setdefault(never, [])
                 continue
             if second := in_the_way(situation.diagnosis.faults, situation.unended, (finding.code,)):
                 said = "nothing else is done before a person has said which is right"
-                reasons.append(f"etcd has more than one history, and {said}: {second}")
+                reasons.setdefault(f"etcd has more than one history, and {said}: {second}", [])
                 continue
             answer = _undivided(playbook.propose(finding, situation), situation)
             if isinstance(answer, Proposal):
@@ -60,15 +61,16 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 )
                 if before is None:
                     return Choice(playbook, answer, declined=tuple(dict.fromkeys(tried)))
-                reasons.append(before.reason)
+                reasons.setdefault(before.reason, [])
                 tried.append(before.reason)
             elif isinstance(answer, Refusal):
-                reasons.append(f"{playbook.name}: {answer.reason}")
+                reasons.setdefault(answer.reason, []).append(playbook.name)
             elif isinstance(answer, Wait):
-                reasons.append(answer.reason)
+                reasons.setdefault(answer.reason, [])
                 waiting = True
                 break
-    return Choice(None, None, tuple(dict.fromkeys(reasons)), waiting)
+    said = (f"{', '.join(dict.fromkeys(names))}: {why}" if names else why for why, names in reasons.items())
+    return Choice(None, None, tuple(said), waiting)
 
 
 def _undivided(answer: Answer, situation: Situation) -> Answer:

@@ -1,9 +1,9 @@
 """Whose turn it is: the calm workers of a larger cluster are looked at one after the other, all others in every sweep.
 
-A sweep in which not all had their turn may only say that all is as well as it was. It is given to the machine where
-nothing is found but notices, and warnings that the newest whole sweep found, too; where anything else is, or the
-machine is not at rest, the same sweep is made whole before anybody judges it. So nothing is found anew, done or taken
-for gone by a look that is older than the sweep.
+A sweep in which not all had their turn may only say that all is as it was. It is given to the machine where the newest
+whole sweep found the same faults, and every warning, too; where anything else is found, a fault is not, or the machine
+is not at rest, the same sweep is made whole before anybody judges it. So nothing is found anew, done or taken for gone
+by a look that is older than the sweep.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Turns:
         self._before: float | None = None
         self._busy_until = -math.inf
         self._standing: frozenset[FindingKey] = frozenset()
-        """Warnings of the newest sweep in which all were looked at."""
+        """Warnings and faults of the newest sweep in which all were looked at."""
+        self._faults: frozenset[FindingKey] = frozenset()
+        """The faults of these."""
 
     def takes(self, workers: Collection[str]) -> bool:
         """Whether there are turns among so many."""
@@ -109,18 +111,20 @@ class Turns:
     def found(self, seen: Observation, diagnosis: Diagnosis, hosts_of: Mapping[str, str]) -> None:
         """Whoever a finding of a sweep is about, be it a notice, is looked at in the next sweep as well."""
         if not seen.carried:
-            self._standing = frozenset(f.key for f in diagnosis.warnings)
+            self._standing, self._faults = diagnosis.keys, frozenset(f.key for f in diagnosis.faults)
         words = {w for f in diagnosis.findings for w in (*BETWEEN.split(f.subject), getattr(f.facts, "host", ""))}
         self._odd |= {hosts_of.get(word, word) for word in words}
 
     def may_stand(self, seen: Observation, found: Diagnosis) -> bool:
-        """Whether a sweep may in which not all had their turn: it says that all is well, or that what was a warning
-        when all were looked at is one still. One for which recoverd itself was too late may, if nothing is found: it
-        says nothing, and to look at more would make it later.
+        """Whether a sweep may in which not all had their turn: it says that what was wrong when all were looked at is
+        so still, and nothing else. One for which recoverd itself was too late may, if nothing is found: it says
+        nothing, and to look at more would make it later.
         """
         if not found.keys <= self._standing:
             return False
-        return found.state is State.HEALTHY or (seen.late and found.state is State.UNOBSERVABLE)
+        if found.state is State.UNOBSERVABLE:
+            return seen.late
+        return self._faults == {f.key for f in found.faults}
 
 
 def odd(seen: Observation, hosts_of: Mapping[str, str]) -> set[str]:

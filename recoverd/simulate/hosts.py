@@ -166,6 +166,8 @@ class Machine:
     """Workload, by uid."""
     agents: dict[str, AgentProcess] = field(default_factory=dict)
     """By process name; none on a machine that is no node."""
+    unkept: frozenset[str] = frozenset()
+    """The endpoints in the rules that a kube-proxy has left which was deleted."""
     number: int = 0
     """Of its part of the pod network: 10.244.NUMBER.0/24."""
     made: int = 1
@@ -264,6 +266,12 @@ class Machine:
     def passes(self, device: str) -> bool:
         return device not in self.gone and device not in self.down and not (device == BRIDGE and self.loose)
 
+    @property
+    def programmed(self) -> frozenset[str]:
+        """The endpoints of the service that its rules know."""
+        proxy = self.agents.get("kube-proxy")
+        return self.unkept if proxy is None else frozenset() if proxy.flushed else proxy.programmed
+
     def empty_run(self) -> None:
         """As a boot leaves it."""
         self.lease = None
@@ -271,7 +279,7 @@ class Machine:
 
     def fresh_network(self) -> None:
         """As a boot leaves it."""
-        self.forwarding, self.wedged, self.loose = True, False, False
+        self.unkept, self.forwarding, self.wedged, self.loose = frozenset(), True, False, False
         self.bridge_netfilter, self.filtered, self.tunnel_filtered = True, False, False
         for lost in (self.gone, self.down, self.lost_routes):
             lost.clear()

@@ -155,10 +155,11 @@ def _kernel(machine: Machine) -> KernelView:
 
 def _rules(cluster: ModelCluster, store: Store, machine: Machine) -> RulesView:
     proxy, nodes, now = machine.agents.get("kube-proxy"), cluster.nodes, cluster.now
-    if proxy is None or not (proxy.synced or proxy.programmed) or proxy.flushed:
+    known = machine.programmed
+    if not known and not (proxy and proxy.synced and not proxy.flushed):
         return RulesView("", 0)
-    missing = {e: nodes.for_seconds(nodes.since.get(e, now)) for e in sorted(store.endpoints - proxy.programmed)}
-    stale = {e: nodes.for_seconds(nodes.gone.get(e, now)) for e in sorted(proxy.programmed - store.endpoints)}
+    missing = {e: nodes.for_seconds(nodes.since.get(e, now)) for e in sorted(store.endpoints - known)}
+    stale = {e: nodes.for_seconds(nodes.gone.get(e, now)) for e in sorted(known - store.endpoints)}
     return RulesView("iptables", 1, (RuleGap(SERVICE, ADDRESS, missing, stale),) if missing or stale else ())
 
 

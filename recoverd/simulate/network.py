@@ -74,9 +74,7 @@ class PodPaths:
 
     def programmed(self, source: str) -> Sequence[str]:
         """The endpoints of the service that a machine's rules know, in order."""
-        proxy = self._machines[source].agents.get("kube-proxy")
-        if proxy is None or proxy.flushed:
-            return ()
-        if proxy.programmed not in self._sorted:  # nearly always those of every other machine too
-            self._sorted[proxy.programmed] = sorted(proxy.programmed)
-        return self._sorted[proxy.programmed]
+        known = self._machines[source].programmed
+        if known not in self._sorted:  # nearly always those of every other machine too
+            self._sorted[known] = sorted(known)
+        return self._sorted[known]

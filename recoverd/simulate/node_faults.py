@@ -162,8 +162,9 @@ def import_images(c: ModelCluster, *names: str) -> None:
 
 
 def delete_kube_proxy(c: ModelCluster) -> None:
-    """`kubectl delete daemonset kube-proxy`: its pods end everywhere."""
+    """`kubectl delete daemonset kube-proxy`: its pods end everywhere, and the rules that they have written stay."""
     for machine in c.machines.values():
+        machine.unkept = machine.programmed
         machine.agents.pop("kube-proxy", None)
 
 

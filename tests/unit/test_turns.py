@@ -21,6 +21,12 @@ from recoverd.observe.turns import SMALL, Turns, odd
 from tests.unit.builders import NOW, Cluster
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
 
+
+def node_off(cluster: Cluster) -> Cluster:
+    """For ten minutes, which is longer than a machine takes to boot."""
+    return cluster.powered_off("w1").node("w1", since=cluster.now - timedelta(minutes=10))
+
+
 MANY = tuple(f"w{k:02}" for k in range(60))
 
 
@@ -142,6 +148,20 @@ def test_a_warning_that_stood_when_all_were_looked_at_asks_for_no_whole_sweep_an
     assert not turns.may_stand(part, found), "it was gone, and is back"
 
 
+def test_a_fault_that_stood_when_all_were_looked_at_stands_and_its_end_asks_for_all() -> None:
+    off, settings, turns = node_off(Cluster(1)), Cluster(1).settings, Turns(30.0)
+    whole = off.observation()
+    found = diagnose(whole, Memory(), settings)
+    assert found.faults and found.state is not State.HEALTHY
+    part, well = replace(whole, carried={"w1": whole.at}), Cluster(1).observation()
+    assert not turns.may_stand(part, found), "nobody has looked at all"
+    turns.found(whole, found, {})
+    assert turns.may_stand(part, found)
+    assert not turns.may_stand(replace(well, carried={"w1": well.at}), diagnose(well, Memory(), settings)), "it is gone"
+    more = diagnose(manifest_gone(node_off(Cluster(1))).observation(), Memory(), settings)
+    assert not turns.may_stand(part, more), "another came"
+
+
 def test_what_is_odd_is_looked_at_though_nothing_is_found_yet() -> None:
     failing = seen(MANY, failing_since={"w01>w02": NOW})
     assert odd(failing, {}) == {"w01", "w02"}
@@ -172,6 +192,22 @@ def test_the_machine_is_calm_only_while_nothing_is_open_found_or_planned() -> No
     assert s.machine.calm
     s.sweep(stuck, times=3)
     assert not s.machine.calm, "a plan waits"
+
+
+def test_a_fault_that_a_person_was_called_for_leaves_the_machine_calm_and_not_quiet() -> None:
+    s = Script()
+    s.sweep()
+    s.sweep(node_off)
+    assert not s.machine.calm, "suspected"
+    s.sweep(node_off, times=100)
+    assert s.machine.lifecycle.phase is Phase.ESCALATED
+    assert s.machine.calm and not s.machine.quiet
+    s.sweep()
+    assert not s.machine.calm, "it was seen gone once"
+    s.sweep(node_off, times=3)
+    assert s.machine.calm
+    s.sweep(lambda c: manifest_gone(node_off(c)))
+    assert not s.machine.calm, "another came, and is not confirmed"
 
 
 def test_a_warning_that_is_confirmed_and_stays_keeps_the_machine_calm_and_not_quiet() -> None:
