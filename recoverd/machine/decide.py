@@ -69,8 +69,8 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 reasons.setdefault(answer.reason, [])
                 waiting = True
                 break
-    said = (f"{', '.join(dict.fromkeys(names))}: {why}" if names else why for why, names in reasons.items())
-    return Choice(None, None, tuple(said), waiting)
+    told = (f"{', '.join(dict.fromkeys(names))}: {why}" if names else why for why, names in reasons.items())
+    return Choice(None, None, tuple(told), waiting)
 
 
 def _undivided(answer: Answer, situation: Situation) -> Answer:
