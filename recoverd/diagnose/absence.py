@@ -24,6 +24,7 @@ from recoverd.diagnose.absence_of_nodes import (
     node,
     ready,
     running_node,
+    steady,
     tables,
 )
 from recoverd.diagnose.aggregated import aggregated
@@ -349,6 +350,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.NODE: node,
     ShownBy.RUNNING_NODE: running_node,
     ShownBy.FOLLOWED: followed,
+    ShownBy.STEADY: steady,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
     ShownBy.ENDPOINTS: lambda question: still_dead(question.subject, question.observation.network),
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),

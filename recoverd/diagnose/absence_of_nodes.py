@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from recoverd.diagnose.question import Question
-from recoverd.diagnose.rules import RECONNECT, fresh
+from recoverd.diagnose.rules import RECONNECT, SYNC, fresh
 from recoverd.diagnose.scene import just_booted
 from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
@@ -130,6 +130,21 @@ def followed(question: Question) -> str:
             return f"{late} may be on its way back to the API server, which serves since {since:%H:%M:%S} UTC"
     writes = next((end for end in question.ends if _writes(network.hosts.get(question.machine_of(end)), at)), "")
     return writes and f"the kube-proxy of {writes} was only just started, and may be writing its rules"
+
+
+def steady(question: Question) -> str:
+    """No service is without an answer from the node of which nothing is said only because its endpoints have changed:
+    pods that were rolled closed the incident of a service that nobody reached (observed with 1.20.2, with kube-proxy's
+    DaemonSet deleted).
+    """
+    network = question.observation.network
+    probes = network.services if isinstance(network, NetworkView) else ()
+    for end in question.ends:
+        host = question.machine_of(end)
+        for probe in probes:
+            if probe.source == host and ProbeAnswer.OK not in probe.answers and probe.steady < SYNC:
+                return f"{probe.service} does not answer {end}, and its endpoints have only just changed"
+    return ""
 
 
 def _writes(view: NodeNetworkView | Unseen | None, at: datetime) -> bool:

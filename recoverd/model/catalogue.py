@@ -74,6 +74,7 @@ class ShownBy(StrEnum):
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
     FOLLOWED = "its services and pods as the API server has them, where that or kube-proxy has only just begun"
+    STEADY = "no service unanswered whose endpoints have only just changed"
     STARTS = "no pod waiting on the node for its containers to be made"
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     ENDPOINTS = "the addresses behind the service `kubernetes`, each tried from a node"
@@ -677,14 +678,14 @@ class Code(StrEnum):
     SERVICE_UNREACHABLE = (
         "service-unreachable",
         About.NODE,
-        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED, ShownBy.STEADY),
         "Service addresses cannot be reached from the node though its path to their endpoints is good.",
         Of.NODE | Of.PATHS | Of.RULES,
     )
     DNS_UNREACHABLE = (
         "cluster-dns-unreachable",
         About.NODE,
-        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED, ShownBy.STEADY),
         "The cluster's DNS cannot be reached from the node.",
         Of.NODE | Of.PATHS | Of.RULES,
     )

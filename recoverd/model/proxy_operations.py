@@ -7,14 +7,21 @@ from typing import Literal
 
 CONFIG_MAP, KEY = "kube-proxy", "kubeconfig.conf"
 """Where kubeadm keeps it, in kube-system (`kubeadm init phase addon kube-proxy`)."""
+_CLUSTERS = "kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}'"
+_PROXYS = "kubectl -n kube-system get configmap kube-proxy -o jsonpath='{.data.config\\.conf}'"
+_MAKE = "kubeadm init phase addon kube-proxy --config kubeadm.yaml"
 MADE_ANEW = (
-    "`kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' >kubeadm.yaml` "
-    "and `kubeadm init phase addon kube-proxy --config kubeadm.yaml` on a control plane write it anew, with its "
-    "DaemonSet; "
-    "what else was set in it, as `mode: ipvs`, goes into that file as a KubeProxyConfiguration"
+    f"`{_CLUSTERS} >kubeadm.yaml` and `{_MAKE}` on a control plane write it anew, with its DaemonSet; what else was "
+    "set in it, as `mode: ipvs`, goes into that file as a KubeProxyConfiguration"
 )
-"""What a person does where it is gone or spoilt. Without `--config` kubeadm writes the address of the machine itself in
-it, and not the control plane's endpoint, and no pod subnet (seen on the lab with 1.20.2).
+"""What a person does where it is spoilt. Without `--config` kubeadm knows neither the control plane's endpoint nor the
+pods' subnet, and writes its own defaults.
+"""
+DAEMONSET_ANEW = (
+    f"`({_CLUSTERS}; echo; echo ---; {_PROXYS}) >kubeadm.yaml` and `{_MAKE}` on a control plane make it anew"
+)
+"""What a person does where the DaemonSet alone is gone: what was set for it is kept (done so on the lab with 1.20.2,
+where kube-proxy did not start with defaults instead).
 """
 
 

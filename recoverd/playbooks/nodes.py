@@ -18,7 +18,7 @@ from recoverd.model.facts import CureFacts, DoubleFacts, UnitFacts, WaitingFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView, UnitView
-from recoverd.model.proxy_operations import MADE_ANEW
+from recoverd.model.proxy_operations import DAEMONSET_ANEW
 from recoverd.playbooks.base import Situation
 
 OF_NODES = codes(Of.NODE)
@@ -196,7 +196,7 @@ def nobody_keeps_rules(node: str, situation: Situation) -> str:
         return ""
     return (
         "no DaemonSet wants a kube-proxy there, and none runs: nobody keeps the service rules, which no restart and no "
-        f"reboot changes. When it was not removed on purpose: {MADE_ANEW}"
+        f"reboot changes. When it was not removed on purpose: {DAEMONSET_ANEW}"
     )
 
 

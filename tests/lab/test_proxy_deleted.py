@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recoverd.model.proxy_operations import MADE_ANEW
+from recoverd.model.proxy_operations import DAEMONSET_ANEW
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.test_churn import Watch
@@ -67,15 +67,18 @@ def test_it_is_nobodys_fault_and_older_data_still_has_kubelets_restarted(
     )
     s.wait_state("worker-network-broken", "escalated", seconds=120)
     assert faults(s) == {"service-unreachable"} and s.plans(everything=True) == []
-    assert "no DaemonSet wants a kube-proxy" in s.status()["explanation"]
+    status = s.status()
+    assert "no DaemonSet wants a kube-proxy" in status["explanation"]
+    incident = status["incident"]["id"]
 
     restored(s, cluster)
+    assert [i["id"] for i in s.incidents()] == [incident], "nobody has answered the service meanwhile"
     s.wait("nothing is left but that", lambda: faults(s) == {"service-unreachable"}, 300)
     assert not proxies(cluster) and boots(cluster) == before
     assert set(carried_out(s)) <= MAY, carried_out(s)
 
     # as a person is told to
-    asked, given = (command for command in re.findall("`(kube.*?)`", MADE_ANEW))
+    asked, given = (command for command in re.findall("`(.*?)`", DAEMONSET_ANEW))
     first.sh(f"cd /root; {asked}; {given} >/dev/null")
     s.wait_state("healthy", seconds=240)
     assert proxies(cluster) == [node.name for node in cluster.nodes]
