@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 
 from recoverd.config.schema import ClusterModel, HostModel
 from recoverd.config.types import Problem
+from recoverd.model.places import spelt
 
 Listed = Sequence[tuple[str, ClusterModel]]
 """Each cluster with its place in the file."""
@@ -27,7 +27,7 @@ def _within(where: str, model: ClusterModel) -> Iterator[Problem]:
     """Names and addresses that two machines of one cluster have."""
     own: dict[tuple[str, str], str] = {}
     for here, _, host in _machines(where, model):
-        for what, value in (("name", host.name), ("address", _canonical(host.address))):
+        for what, value in (("name", host.name), ("address", spelt(host.address))):
             if (what, value) in own:
                 yield f"{here}.{what}", f"{getattr(host, what)!r} is the {what} of {own[what, value]} already"
             own.setdefault((what, value), here)
@@ -40,7 +40,7 @@ def _among(models: Listed) -> Iterator[Problem]:
     seen: dict[str, list[tuple[str, str, str, ClusterModel]]] = {}
     for where, model in models:
         for here, role, host in _machines(where, model):
-            there = seen.setdefault(_canonical(host.address), [])
+            there = seen.setdefault(spelt(host.address), [])
             for other, place, kind, its in there:
                 planes = role == kind == "control_planes"
                 if other != where and (planes or (its.ssh.jump, its.ssh.port) == (model.ssh.jump, model.ssh.port)):
@@ -58,11 +58,3 @@ def _machines(where: str, model: ClusterModel) -> Iterator[tuple[str, str, HostM
     for role in ROLES:
         for index, host in enumerate(getattr(model, role)):
             yield f"{where}.{role}[{index}]", role, host
-
-
-def _canonical(address: str) -> str:
-    """One spelling of each address: `fd00:0::1` is fd00::1."""
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return address.lower()
