@@ -24,6 +24,10 @@ class KnownManifest:
     recorded_at: datetime
     pod: str = ""
     """NAMESPACE/NAME; "" of kubeadm's own."""
+    newer: str = ""
+    """SHA-256 of another one with which its component worked since, in the newest sweep that saw one work; "" where
+    that was this one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
