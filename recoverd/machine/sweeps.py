@@ -150,6 +150,9 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
     if why := outlook.coming_back(turn):
         turn.explain(f"nothing is found any more; the incident closes when {why}", History.WAITS_FOR_PODS)
         return
+    if why := incidents.may_return(turn, turn.record.incident):
+        turn.explain(f"nothing is found any more; the incident closes when {why}", History.WAITS_TO_SEE)
+        return
     incidents.close(turn, turn.record.incident)
 
 
