@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recoverd.config.schema import ClusterModel, HostModel
-from recoverd.config.types import Problem
+from recoverd.config.schema import ClusterModel, HostModel, SshModel
+from recoverd.config.types import ClusterConfig, Problem, SshSettings
 from recoverd.model.places import spelt
 
 Listed = Sequence[tuple[str, ClusterModel]]
@@ -21,6 +21,28 @@ def named_twice(models: Listed) -> Iterator[Problem]:
         names.setdefault(model.name, where)
         yield from _within(where, model)
     yield from _among(models)
+
+
+def have_in_common(cluster: ClusterConfig, other: ClusterConfig) -> bool:
+    """Whether a machine stands in both, as in one cluster that has two names while it is renamed."""
+    theirs = dict(_roles(other))
+    return any(
+        address in theirs and _one((role, cluster.ssh), (theirs[address], other.ssh))
+        for address, role in _roles(cluster)
+    )
+
+
+def _roles(cluster: ClusterConfig) -> Iterator[tuple[str, str]]:
+    """By address, what each machine is."""
+    for role in ROLES:
+        for host in getattr(cluster.settings, role):
+            yield spelt(host.address), role
+
+
+def _one(machine: tuple[str, SshModel | SshSettings], other: tuple[str, SshModel | SshSettings]) -> bool:
+    """Whether two roles of one address, and the ways there, are those of one machine."""
+    (role, ssh), (kind, its) = machine, other
+    return role == kind == "control_planes" or (its.jump, its.port) == (ssh.jump, ssh.port)
 
 
 def _within(where: str, model: ClusterModel) -> Iterator[Problem]:
@@ -42,8 +64,7 @@ def _among(models: Listed) -> Iterator[Problem]:
         for here, role, host in _machines(where, model):
             there = seen.setdefault(spelt(host.address), [])
             for other, place, kind, its in there:
-                planes = role == kind == "control_planes"
-                if other != where and (planes or (its.ssh.jump, its.ssh.port) == (model.ssh.jump, model.ssh.port)):
+                if other != where and _one((role, model.ssh), (kind, its.ssh)):
                     yield (
                         f"{here}.address",
                         f"{host.address!r} is a {ROLES[kind]} of another cluster already ({place}); a machine is in "
