@@ -230,6 +230,7 @@ class PointKeeper:
             sequence=draft.sequence,
             lacks=tuple(lacks),
             pod_files=tuple(row for n in nodes for row in n.pod_files),
+            uid=view.uid or "",
         )
 
         def commit() -> None:

@@ -172,12 +172,15 @@ class Service:
     async def acknowledge(self, incident: str, by: str) -> str:
         found = await self._incident(incident)
         event = Acknowledged(incident, by, now())
-        loop = self.loops.get(found.cluster)
-        if loop:
-            await loop.handle(event)
+        # a cluster that was renamed has what was done under its old name
+        named = (n for n, loop in self.loops.items() if loop.machine.counts(incident))
+        cluster = found.cluster if found.cluster in self.loops else next(named, "")
+        if cluster:
+            await self.loops[cluster].handle(event)
         if found.closed_at is not None:
             await self._writer.write([SaveIncident(replace(found, acknowledged_by=by, timeline=()))])
-        return f"incident {incident} acknowledged by {by}; recoverd may act on {found.cluster} again"
+        after = f"recoverd may act on {cluster} again" if cluster else f"{found.cluster} is not watched any more"
+        return f"incident {incident} acknowledged by {by}; {after}"
 
     async def pause(self, cluster: str | None, by: str, reason: str) -> str:
         return await self._each(

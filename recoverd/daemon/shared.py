@@ -122,12 +122,16 @@ class SharedWatches(Watches):
         if self.fleet.trouble:
             return [f"nothing is done to any cluster from here: {self.fleet.trouble}", *super().notices()]
         behind = f"what other bastions journal is not all had here: {self.fleet.behind}" if self.fleet.behind else ""
-        return [*filter(None, [behind]), *self._refused(), *super().notices()]
+        held = (f"{n}: {why}" for n in self._wanted if n not in self.loops and (why := self._held_up(n)))
+        return [*filter(None, [behind]), *held, *self._refused(), *super().notices()]
 
     # --- what the fleet asks for ---
 
     def wanted(self) -> Sequence[str]:
         return list(self._wanted)
+
+    def planes(self, cluster: str) -> Sequence[str]:
+        return self._wanted[cluster].settings.planes if cluster in self._wanted else ()
 
     def resting(self) -> Sequence[str]:
         held = ((n, self.loops[n]) for n in self._held())
@@ -277,6 +281,16 @@ class SharedWatches(Watches):
             self._metrics.watches(name, False)
             self._forget(name)
 
+    def _held_up(self, name: str) -> str:
+        """What a cluster waits for that nobody watches under this name."""
+        if not (other := self.fleet.held_as(name)):
+            return ""
+        owner = self.fleet.owner_of(other) or "another bastion"
+        return (
+            f"its control planes are watched as {other} by {owner}, and it is taken up once they are let go of; where "
+            "it was renamed, give every bastion the new configuration and reload it (systemctl reload recoverd)"
+        )
+
     def _status(self, name: str) -> ClusterStatus:
         if loop := self.loops.get(name):
             return loop.machine.status()
@@ -285,7 +299,7 @@ class SharedWatches(Watches):
         summary = (
             f"watched by {owner}; what it sees: recoverctl status {name} there"
             if owner
-            else "no bastion watches it at this moment"
+            else self._held_up(name) or "no bastion watches it at this moment"
         )
         if unread := self._unread.get(name):
             summary = f"{summary}; {unread}"

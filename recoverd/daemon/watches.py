@@ -17,9 +17,9 @@ from pathlib import Path
 import structlog
 
 from recoverd.clients.lease import Bastion, Tenure, this_bastion
-from recoverd.config import ClusterConfig, Config, ConfigError, load
+from recoverd.config import ClusterConfig, Config, ConfigError, have_in_common, load
 from recoverd.daemon.live import LiveWorld
-from recoverd.daemon.revival import paused
+from recoverd.daemon.revival import inherited, paused
 from recoverd.engine.journal import Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now, running
@@ -96,8 +96,8 @@ class Watches:
         `JournalError`, and `OSError`.
         """
         self._bastion = this_bastion(self._config.state_dir)
+        self._wanted = {c.settings.name: c for c in self._config.clusters}
         for cluster in self._config.clusters:
-            self._wanted[cluster.settings.name] = cluster
             self._take_up(cluster, await self._revived(cluster))
         self._metrics.configured(True)
 
@@ -238,7 +238,7 @@ class Watches:
     def _waits_for(self, name: str) -> str:
         if name not in self.loops:
             others = ", ".join(self._had_by(name))
-            when = f"once {others}, which has control planes of it, has been let go" if others else "from now on"
+            when = f"once {others}, which has machines of it, has been let go" if others else "from now on"
             return f"{name} is watched {when}"
         what = (
             "is watched by its new configuration"
@@ -258,7 +258,10 @@ class Watches:
         try:
             while self._wanted.get(name) != self._watched.get(name):
                 while others := self._had_by(name):
-                    await self.loops[others[0]].retire()
+                    other = self.loops[others[0]]
+                    await other.retire()
+                    if self.loops.get(others[0]) is other:  # which the configuration may leave as it is by then
+                        other.retired = self._differs(others[0])
                 loop = self.loops.get(name)
                 if loop:
                     await loop.retire()
@@ -274,18 +277,12 @@ class Watches:
             del self._changing[name]
 
     def _had_by(self, name: str) -> list[str]:
-        """Other clusters that are watched still and have control planes that this one is to have, as one that is being
+        """Other clusters that are watched still and have machines that this one is to have, as one that is being
         renamed: two that act on the same machines would undo each other's work, whose lease is one bastion's.
         """
         wanted = self._wanted.get(name)
-        mine = {h.address for h in wanted.settings.control_planes} if wanted else set[str]()
-        return [
-            other
-            for other, watched in self._watched.items()
-            if other != name
-            and not self.loops[other].retired
-            and not mine.isdisjoint(h.address for h in watched.settings.control_planes)
-        ]
+        others = [n for n in self._watched if n != name and not self.loops[n].retired] if wanted else []
+        return [n for n in others if wanted and have_in_common(wanted, self._watched[n])]
 
     async def _hand_over(self, name: str, loop: ClusterLoop, wanted: ClusterConfig | None) -> None:
         """End the cluster's watch, and begin it anew where it is still wanted, from where it stood."""
@@ -348,13 +345,18 @@ class Watches:
         """The machine as an earlier process left it; where that cannot be read, one that is
         paused until a person has looked.
         """
-        name, at = cluster.settings.name, now()
-        saved, numbers = await self._writer.read(lambda j: (j.saved(name), j.incident_ids(name)))
+        name, at, wanted = cluster.settings.name, now(), frozenset(self._wanted)
+        saved, numbers, others = await self._writer.read(
+            lambda j: (j.saved(name), j.incident_ids(name), {n: j.saved(n) for n in j.names() if n not in wanted})
+        )
 
         def machine() -> ClusterMachine:
             return ClusterMachine(cluster.settings, registry(), now=at, record=saved.record, memory=saved.memory)
 
         if not saved.trouble:
+            saved, taken = inherited(saved, others, cluster.settings.planes, at)
+            if taken:
+                await self._tell(name, History.RENAMED, "; ".join(taken))
             try:
                 return machine()
             except (ValueError, KeyError) as error:  # a state of another version, say

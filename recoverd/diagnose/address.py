@@ -51,7 +51,7 @@ def _looks(scene: Scene) -> dict[str, NodeLook]:
     for name in scene.control_plane_names:
         host = scene.host(name)
         look = host.node if host else None
-        if look and look.held is not None and named in (look.server.rpartition(":")[0], *(look.addresses or ())):
+        if look and look.held is not None and named in (host_of(look.server), *(look.addresses or ())):
             found[name] = look
     return found
 

@@ -229,7 +229,7 @@ def cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | 
     """Its machine does not find or reach the API server, which the bastion sees ready."""
     if node.reason != UNKNOWN or not look.server:
         return None
-    host = look.server.rpartition(":")[0]
+    host = host_of(look.server)
     known = scene.memory.known_file(name, HOSTS)
     then = f", which was `{known.strip()}` in {HOSTS} there while all was well" if known else ""
     if look.addresses == ():
@@ -259,7 +259,7 @@ def by_the_address(scene: Scene, look: NodeLook) -> bool:
     one was to be restarted; and on a bastion that was too late to tell that the address was silent).
     """
     named = host_of(scene.vip.address)
-    elsewhere = look.server and named not in (look.server.rpartition(":")[0], *(look.addresses or ()))
+    elsewhere = look.server and named not in (host_of(look.server), *(look.addresses or ()))
     answers = scene.vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY)
     return not answers and not elsewhere and look.reaches is not True
 

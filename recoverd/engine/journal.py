@@ -207,6 +207,10 @@ class Journal:
 
     # --- reading ---
 
+    def names(self) -> list[str]:
+        """Of every cluster that was ever watched."""
+        return [name for (name,) in self._file.rows("SELECT name FROM cluster ORDER BY name")]
+
     def saved(self, cluster: str) -> Saved:
         """The last saved state of the cluster's machine, and what is remembered of it: nothing
         for one that was never watched.

@@ -78,4 +78,5 @@ def _each(record: Record, change: Callable[[datetime], datetime]) -> Record:
         history=tuple(replace(a, started_at=change(a.started_at), ended_at=maybe(a.ended_at)) for a in record.history),
         witnessed={name: replace(v, seen_at=maybe(v.seen_at)) for name, v in record.witnessed.items()},
         points=replace(record.points, attempted=maybe(record.points.attempted)),
+        spell=record.spell and replace(record.spell, at=change(record.spell.at)),
     )

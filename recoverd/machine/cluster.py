@@ -85,6 +85,13 @@ class ClusterMachine(OfState):
         """What would be planned for what is confirmed as things are seen now, whatever waits or runs."""
         return deciding.remedy(self.turn())
 
+    def counts(self, incident: str) -> bool:
+        """Whether something of that incident counts still, for a bound or as what is not offered again."""
+        record = self.record
+        return any(a.incident == incident for a in record.history) or any(
+            d.maintenance == incident for d in record.declined
+        )
+
     def joinable(self) -> None:
         """Raise `Refused` where no join may begin now, whatever the machines say."""
         joining.joinable(self.turn())

@@ -144,7 +144,7 @@ def _tell_time(turn: Turn, now: datetime, *, restarted: bool) -> None:
 
 
 def _restarted(turn: Turn, event: Restarted) -> None:
-    turn.set(unseen={})
+    turn.set(unseen={}, planes=turn.settings.planes, watched_from=turn.now)
     if not turn.settings.observes:
         turn.set(shadow=None)
     holding.after_restart(turn)

@@ -117,8 +117,13 @@ def interrupted(sightings: Sightings) -> dict[str, Sighting]:
 
 
 def unended(sightings: Sightings, diagnosis: Diagnosis, observation: Observation) -> dict[FindingKey, str]:
-    """What an incident was opened for and what this sweep neither finds nor shows to be gone, and why."""
-    keys = [key for name, s in sightings.items() if s.stands and (key := key_of(name)) not in diagnosis.keys]
+    """What an incident was opened for and what this sweep neither finds as a fault nor shows to be gone, and why.
+
+    What is a warning for a while may stand as it did: a node whose machine is off, in the minute that all nodes are
+    given after their API server was away. The incident was closed as recovered by that, and opened again.
+    """
+    faults = {f.key for f in diagnosis.faults}
+    keys = [key for name, s in sightings.items() if s.stands and (key := key_of(name)) not in faults]
     return unproven(keys, diagnosis, observation)
 
 

@@ -14,6 +14,7 @@ from recoverd.machine.turn import Turn
 from recoverd.memory import machines
 from recoverd.memory.recall import last_words, recall
 from recoverd.memory.remember import notice, remember
+from recoverd.memory.static_pods import worked_since
 from recoverd.model.events import Diagnosed, Observed
 from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
 from recoverd.model.history import History
@@ -47,6 +48,7 @@ def observed(turn: Turn, event: Observed) -> None:
         incidents.note_cause_above(turn, turn.record.incident)
         incidents.note_shared(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
+    turn.learn(worked_since(Scene(observation, turn.memory, turn.settings)))
     seen = people.sights(Scene(observation, turn.memory, turn.settings, _busy(turn)))
     if seen != turn.memory.at_work:
         turn.learn(replace(turn.memory, at_work=seen))
@@ -147,6 +149,9 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
         return
     if why := outlook.coming_back(turn):
         turn.explain(f"nothing is found any more; the incident closes when {why}", History.WAITS_FOR_PODS)
+        return
+    if why := incidents.may_return(turn, turn.record.incident):
+        turn.explain(f"nothing is found any more; the incident closes when {why}", History.WAITS_TO_SEE)
         return
     incidents.close(turn, turn.record.incident)
 

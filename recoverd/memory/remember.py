@@ -18,7 +18,7 @@ from recoverd.diagnose.setback import bumped, comparable, current
 from recoverd.memory.files import known_files
 from recoverd.memory.pki import known_pki
 from recoverd.memory.pod_files import known_pod_files
-from recoverd.memory.static_pods import known_static_pods
+from recoverd.memory.static_pods import healthy, known_static_pods
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
@@ -327,7 +327,7 @@ def _manifests(
                 component not in STATIC_PODS
                 or manifest.problem
                 or "--force-new-cluster" in manifest.content
-                or not _healthy(observation, host, component, view)
+                or not healthy(observation, host, component, view)
             ):
                 continue
             before = known.get(host, {}).get(component)
@@ -349,7 +349,7 @@ def _worked(observation: Observation, memory: Memory) -> tuple[str, ...]:
         name
         for name, view in observation.hosts.items()
         if isinstance(view, HostView)
-        and _healthy(observation, name, API, view)
+        and healthy(observation, name, API, view)
         and (began := view.running_since(API)) is not None
         and (observation.at - began).total_seconds() >= SETTLE
     }
@@ -361,16 +361,6 @@ def _ran_before(manifest: ManifestView, now: datetime) -> bool:
     if manifest.modified_at is None:
         return False
     return (now - manifest.modified_at).total_seconds() >= SETTLE
-
-
-def _healthy(observation: Observation, host: str, component: str, view: HostView) -> bool:
-    if component == "etcd":
-        etcd = observation.etcd.get(host)
-        return isinstance(etcd, EtcdView) and etcd.healthy and not etcd.learner
-    if component == API:
-        endpoint = observation.api.members.get(host)
-        return endpoint is not None and endpoint.health is EndpointHealth.READY
-    return view.runs(component)
 
 
 def _watermark(

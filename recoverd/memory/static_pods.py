@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recoverd.diagnose.manifests import of_before
-from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import FORCE, EtcdView
 from recoverd.model.finding import FindingKey
 from recoverd.model.memory import KnownManifest, Memory
-from recoverd.model.observation import HostView, ManifestView
+from recoverd.model.observation import EndpointHealth, HostView, ManifestView, Observation
 from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.static_pods import may_hold_secret, others, stands
 
@@ -26,6 +27,39 @@ MEANT = timedelta(seconds=600)
 
 Manifests = Mapping[str, Mapping[str, KnownManifest]]
 Sights = Mapping[tuple[str, str, str], datetime]
+
+
+def healthy(observation: Observation, host: str, component: str, view: HostView) -> bool:
+    """Whether one of kubeadm's four does its work there."""
+    if component == "etcd":
+        etcd = observation.etcd.get(host)
+        return isinstance(etcd, EtcdView) and etcd.healthy and not etcd.learner
+    if component == API:
+        endpoint = observation.api.members.get(host)
+        return endpoint is not None and endpoint.health is EndpointHealth.READY
+    return view.runs(component)
+
+
+def worked_since(scene: Scene) -> Memory:
+    """The memory with which other manifests than the known-good ones have worked since. Called in every sweep: a
+    cluster that is not healthy for hours learns no new ones, and is upgraded and edited all the same.
+    """
+    known = dict(scene.memory.manifests)
+    for name, of_host in scene.memory.manifests.items():
+        view, newer = scene.host(name), dict[str, KnownManifest]()
+        if view is None:
+            continue
+        for component, good in of_host.items():
+            manifest, container = view.manifests.get(component), view.containers.get(component)
+            if component not in STATIC_PODS or manifest is None or container is None or not manifest.modified_at:
+                continue
+            other = "" if manifest.sha256 == good.sha256 else manifest.sha256
+            runs = container.running and not of_before(manifest, container) and FORCE not in manifest.content
+            if other != good.newer and runs and healthy(scene.observation, name, component, view):
+                newer[component] = replace(good, newer=other)
+        if newer:
+            known[name] = {**of_host, **newer}
+    return replace(scene.memory, manifests=known) if known != scene.memory.manifests else scene.memory
 
 
 def known_static_pods(scene: Scene, manifests: Manifests, sights: Sights) -> tuple[Manifests, Sights]:

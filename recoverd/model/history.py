@@ -26,6 +26,8 @@ class History(StrEnum):
     """What is not waited for, or not watched, any more."""
     CLOSED = "closed"
 
+    RENAMED = "renamed"
+    """The control planes were watched under another name before."""
     ANOTHER_MACHINE = "another-machine"
     """What was known of a machine is not of the one in its place."""
     COMMON_CAUSE = "common-cause"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from recoverd.model.observation import CreatedView
-from recoverd.model.points import RestorePoint
+from recoverd.model.points import RestorePoint, best, strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class KnownManifest:
     recorded_at: datetime
     pod: str = ""
     """NAMESPACE/NAME; "" of kubeadm's own."""
+    newer: str = ""
+    """SHA-256 of another one with which its component worked since, in the newest sweep that saw one work; "" where
+    that was this one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,17 @@ class Memory:
     """By host: who was seen there last, for some minutes (`recoverd.diagnose.people`). Noted in every sweep."""
     nodes: Mapping[str, KnownNode] = field(default_factory=dict)
     """By host name: whose what is known of the host is (`recoverd.memory.machines`). Noted in every sweep."""
+
+    @property
+    def strangers(self) -> list[RestorePoint]:
+        """Restore points of another cluster than this one, to which nothing is put back unless a person names one."""
+        return strangers(self.points, self.watermark.uid if self.watermark else "")
+
+    @property
+    def best_point(self) -> RestorePoint | None:
+        """The best one of this cluster."""
+        others = self.strangers
+        return best(p for p in self.points if p not in others)
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""

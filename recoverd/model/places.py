@@ -152,8 +152,13 @@ def _flags(manifest: str) -> Mapping[str, str] | None:
 
 
 def host_of(address: str) -> str:
-    """The host of HOST:PORT, without the brackets that one of IPv6 has there; "" where there is no port."""
-    return address.rpartition(":")[0].strip("[]")
+    """The host of HOST:PORT, an IPv6 address without its brackets and as `spelt`; "" where there is no port."""
+    return spelt(address.rpartition(":")[0].strip("[]"))
+
+
+def spelt(host: str) -> str:
+    """One spelling of each IP address, as fd00::1 for `fd00:0::1`; a name as it is, in small letters."""
+    return ip_of(host) or host.lower()
 
 
 def ip_of(host: str) -> str:

@@ -89,6 +89,10 @@ class RestorePoint:
 
     bastion: str = ""
     """Name of the bastion on whose disk it is, where several take over from each other and it is told; else ""."""
+    uid: str = ""
+    """UID of the namespace kube-system in it, by which one Kubernetes cluster is told from another; "" where it is not
+    known, as of points that an earlier version took.
+    """
 
     @property
     def verified(self) -> bool:
@@ -99,6 +103,13 @@ def best(points: Iterable[RestorePoint]) -> RestorePoint | None:
     """The newest verified point; without one the newest, whose hash was good. `points`: newest last."""
     every = list(points)
     return next((p for p in reversed(every) if p.verified), every[-1] if every else None)
+
+
+def strangers(points: Iterable[RestorePoint], uid: str) -> list[RestorePoint]:
+    """Those that are known to be of another cluster than the one with this UID, as one that was on these machines
+    before, or had this name.
+    """
+    return [p for p in points if uid and p.uid and p.uid != uid]
 
 
 def due(settings: PointSettings, now: datetime, attempted: datetime | None, failures: int) -> bool:

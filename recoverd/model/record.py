@@ -152,6 +152,18 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Spell:
+    """An incident that was over by itself."""
+
+    at: datetime
+    """When it was closed."""
+    names: tuple[str, ...]
+    """`code subject` of what had been found."""
+    times: int = 0
+    """How often on end the same had come back before, each time soon after it was over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Everything one `ClusterMachine` must not forget."""
 
@@ -214,6 +226,14 @@ class Record:
     """When the first record of this journal was made. Incidents are numbered from one in every journal, so
     numbers alone name nothing on a host.
     """
+    spell: Spell | None = None
+    """The newest incident that was over by itself; while one is open, that which has come back in it."""
+    returns: int = 0
+    """How often on end what the open incident is about has come back so."""
+    planes: tuple[str, ...] = ()
+    """Addresses of its control planes by the configuration: by these a cluster is known that was renamed there."""
+    watched_from: datetime | None = None
+    """When a process began to watch it under this name, the newest time; None in old records."""
 
     @property
     def mark(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from recoverd.model.node_operations import PodChoice
+from recoverd.model.places import spelt
 from recoverd.model.points import PointSettings
 
 STALE_INTERVALS = 3
@@ -194,6 +195,11 @@ class ClusterSettings:
     persons: PersonsNeeded = field(default_factory=PersonsNeeded)
     withheld: str = ""
     """Why nothing may be done for now, whatever the configuration says; "" where it may be."""
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The addresses of its control planes, by which a cluster is known whatever it is called."""
+        return tuple(sorted(spelt(h.address) for h in self.control_planes))
 
     @property
     def observes(self) -> bool:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook, PodLog
+from recoverd.model.places import authority, spelt
 from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
@@ -38,8 +39,8 @@ def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str,
     kubelet, runtime = _heard(said.get("kubelet", []), "said HTTP"), _heard(said.get("runtime", []), "answered")
     return NodeLook(
         server=server,
-        addresses=tuple(said.get("address", [])) if "name" in asked else None,
-        held=tuple(said.get("held", [])) if "held" in asked else None,
+        addresses=tuple(map(spelt, said.get("address", []))) if "name" in asked else None,
+        held=tuple(map(spelt, said.get("held", []))) if "held" in asked else None,
         reaches=_reaches(reach),
         said="" if _reaches(reach) else _told(reach),
         proxy=proxy,
@@ -61,7 +62,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str,
 
 def _address(words: str) -> str:
     host, _, port = words.partition(" ")
-    return f"{host}:{port}" if host and port.isdigit() else ""
+    return authority(spelt(host), port) if host and port.isdigit() else ""
 
 
 def _reaches(said: list[str]) -> bool | None:

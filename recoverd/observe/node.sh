@@ -20,6 +20,7 @@ node_dial() { # HOST PORT [REQUEST]
     late $? && echo over
   elif command -v curl >/dev/null; then
     scheme=https; [ -z "${3-}" ] || scheme=http
+    case $1 in *:*) set -- "[$1]" "$2" "${3-}" ;; esac
     curl -sSk --noproxy '*' -m 2 -o /dev/null -w 'connects=%{num_connects} said=%{http_code}\n' "$scheme://$1:$2/healthz" 2>&1 | sed \
       -e 's/^connects=1 said=000$/connected/' -e "s/^connects=1 said=/connected\nsaid HTTP /" -e 's/^connects=0.*//'
   else
@@ -43,7 +44,10 @@ node_runtime() { # SOCKET, or '' and docker's; within two seconds
 # HOST:PORT of the API server that a kubeconfig names; 443 where it names no port
 node_server() { # PATH
   where=$(sed -n 's/^ *server: *//p' "$1" 2>/dev/null | head -n 1 | tr -d "\"'"); where=${where#*://}; where=${where%%/*}
-  case $where in ''|*:[0-9]*) echo "$where" ;; *) echo "$where:443" ;; esac
+  case $where in ''|\[*\]:*) echo "$where" ;; \[*) echo "$where:443" ;; *:[0-9]*) echo "$where" ;; *) echo "$where:443" ;; esac
+}
+node_host() { # HOST:PORT; without the brackets that an address of IPv6 has there
+  host=${1%:*}; host=${host#\[}; echo "${host%\]}"
 }
 # What kube-proxy, the CNI's agents and the cluster's DNS say, but for what is said while all is well and for traces: of
 # each pod the newest log and the one before, as one that has just been started anew has said nothing yet
@@ -72,7 +76,7 @@ node_held() { # ADDRESS...
   echo "asked held"
 }
 node_look() {
-  where=$(node_server /etc/kubernetes/kubelet.conf); name=${where%:*}; port=${where##*:}
+  where=$(node_server /etc/kubernetes/kubelet.conf); name=$(node_host "$where"); port=${where##*:}
   # kubeadm's kube-proxy has its own in a ConfigMap; as the newest pod has it mounted, and the API may be away
   proxy=$(ls -td /var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf 2>/dev/null | head -n 1)
   [ -z "$proxy" ] || proxy=$(node_server "$proxy")
@@ -87,24 +91,25 @@ node_look() {
   [ -z "$name" ] || {
     echo "server $name $port"
     case $name in
+      *:*) echo "address $name"; echo "asked name"; node_held "$name" ;;
       *[!0-9.]*)
         if command -v getent >/dev/null; then
           # shellcheck disable=SC2046 # an address each
-          set -- $($limit getent ahostsv4 "$name" 2>/dev/null | sed 's/ .*//' | sort -u)
+          set -- $(for family in 4 6; do $limit getent "ahostsv$family" "$name" 2>/dev/null | grep . && break; done | sed 's/ .*//' | sort -u)
           for a; do echo "address $a"; done; echo "asked name"; node_held "$@"
         fi
         grep -E "^[^#]*[[:space:]]$(echo "$name" | sed 's/[.]/[.]/g')([[:space:]]|\$)" /etc/hosts 2>/dev/null | head -n 4 | sed 's/^/hosts /' ;;
       *) echo "address $name"; echo "asked name"; node_held "$name" ;;
     esac
   }
-  [ -z "$proxy" ] || echo "proxy ${proxy%:*} ${proxy##*:}"
+  [ -z "$proxy" ] || echo "proxy $(node_host "$proxy") ${proxy##*:}"
   kubelet_says resolvConf "$kc_resolv"; resolv=$kc_said
   # a name that no shell reads anything into, or none
   case $resolv in '') resolv=/etc/resolv.conf ;; *[!A-Za-z0-9._/@+-]*|[!/]*) resolv='' ;; esac
   [ -z "$resolv" ] || echo "resolv $resolv"
   [ -z "$kc_parts" ] || echo "parts $kc_parts"
   {
-    { [ -z "$proxy" ] || [ "$proxy" = "$where" ] || node_dial "${proxy%:*}" "${proxy##*:}" | sed 's/^/proxied /'; } &
+    { [ -z "$proxy" ] || [ "$proxy" = "$where" ] || node_dial "$(node_host "$proxy")" "${proxy##*:}" | sed 's/^/proxied /'; } &
     { [ -z "$name" ] || node_dial "$name" "$port" | sed 's/^/reach /'; } &
     { [ "$healthz" = 0 ] || node_dial 127.0.0.1 "${healthz:-10248}" 'GET /healthz HTTP/1.0\r\n\r\n' | sed 's/^/kubelet /'; } &
     { [ -z "$sock$docker" ] || node_runtime "$sock" "$docker" | sed 's/^/runtime /'; } &

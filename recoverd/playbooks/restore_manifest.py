@@ -197,6 +197,12 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
                 f"the manifest of {component} on {host} names another image than the known-good one, "
                 f"{', '.join(other)}, as in an upgrade"
             )
+        if known and known.newer and (current is None or current.sha256 != known.newer):
+            return (
+                f"another manifest of {component} on {host} (sha256 {known.newer[:12]}) has worked since the "
+                f"known-good one of {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC, and was not recorded, as not all was "
+                "well: what it changed, as in an edit or an upgrade, is lost where the older one is put back"
+            )
         if finding.code == Code.OTHER_MANIFEST_MISSING and (why := _taken_away(finding, host, situation)):
             return why
     return ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from recoverd.diagnose.words import fails, refused
+from recoverd.model import places
 from recoverd.model.catalogue import Code
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.finding import Finding
@@ -98,7 +99,7 @@ def _gone(finding: Finding, situation: Situation) -> Answer:
 def _name(finding: Finding, host: str, look: NodeLook, situation: Situation) -> list[Step] | str:
     """The steps, or why there are none."""
     line = situation.memory.known_file(host, HOSTS).strip()
-    server = look.server.rpartition(":")[0]
+    server = places.host_of(look.server)
     if look.addresses != ():
         reached = "resolves it" if look.addresses else "names an address"
         return (

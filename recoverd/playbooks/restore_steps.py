@@ -16,7 +16,7 @@ from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonP
 from recoverd.model.operations import HELD, MANIFESTS, MovePath, Operation, WriteFile, sha256
 from recoverd.model.places import flag
 from recoverd.model.plan import Step
-from recoverd.model.points import RestorePoint, best
+from recoverd.model.points import RestorePoint
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
 from recoverd.model.witness import LED
 from recoverd.playbooks.agents import STABLE, await_endpoints, canary_first
@@ -45,19 +45,25 @@ def gathered(
     another one in the same incident.
     """
     named = situation.point
-    point = (
-        next((p for p in situation.memory.points if p.id == named), None) if named else best(situation.memory.points)
-    )
+    memory = situation.memory
+    point = next((p for p in memory.points if p.id == named), None) if named else memory.best_point
     if point is None and named:
         return Refusal(
             f"there is no restore point {named}; `recoverctl restore-points {situation.settings.name}` "
             "lists those that there are"
         )
     if point is None:
+        others = memory.strangers
+        of_others = (
+            f" {len(others)} are of another one that was here before ({others[-1].id} the newest), by the UID of the "
+            f"namespace kube-system; a person can name one: `recoverctl run restore-etcd-snapshot "
+            f"{situation.settings.name} --point {others[-1].id}`."
+            if others
+            else ""
+        )
         return Refusal(
-            "recoverd has no restore point of this cluster (`recoverctl restore-points`). With a snapshot from "
-            "elsewhere it is restored by hand, on "
-            "every control plane, as etcd's disaster recovery guide says"
+            f"recoverd has no restore point of this cluster (`recoverctl restore-points`).{of_others} With a snapshot "
+            "from elsewhere it is restored by hand, on every control plane, as etcd's disaster recovery guide says"
         )
     members = []
     for host in hosts:

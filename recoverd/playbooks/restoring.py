@@ -102,7 +102,12 @@ def chosen(restore: Restore, situation: Situation) -> Iterator[str]:
         f"chosen: {point.id}, {how} ({count} known); {point.how_verified}; sha256 {point.sha256[:12]}, "
         f"{point.size} bytes, from {point.host}"
     )
-    if restore.old_cluster and point.cluster_id != restore.old_cluster:
+    if point in situation.memory.strangers:
+        yield (
+            f"IT IS OF ANOTHER KUBERNETES CLUSTER: the UID of the namespace kube-system is {point.uid} in it, and "
+            "another in the cluster that was seen here last"
+        )
+    elif restore.old_cluster and point.cluster_id != restore.old_cluster:
         yield f"it is of the cluster {point.cluster_id}, and the one that was lost is {restore.old_cluster}"
     if empty := {f"{m.host}:{m.data}" for m in restore.members if m.empty}:
         yield (

@@ -20,7 +20,6 @@ from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.etcd import EtcdView, MemberEntry, accused
 from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import HostView, Unseen
-from recoverd.model.points import best
 from recoverd.playbooks.base import Refusal, Situation, Wait
 from recoverd.playbooks.starts import not_mounted
 
@@ -213,7 +212,7 @@ def not_lost(member: MemberEntry, view: EtcdView, situation: Situation) -> Refus
 
 def behind_a_point(name: str, view: EtcdView, gone: tuple[Missing, ...], situation: Situation) -> Refusal | None:
     """A verified restore point is ahead of the furthest survivor: going back to it loses less."""
-    point = best(situation.memory.points)
+    point = situation.memory.best_point
     if point is None or not point.verified or point.cluster_id != view.cluster_id or point.revision <= view.revision:
         return None
     cluster, others = situation.settings.name, ", ".join(m.label for m in gone)
@@ -247,7 +246,7 @@ def lost_writes(name: str, view: EtcdView, situation: Situation) -> Iterable[str
 
 def newest_point(situation: Situation) -> str:
     """The best restore point, as a line of evidence."""
-    point = best(situation.memory.points)
+    point = situation.memory.best_point
     if point is None:
         return "there is no restore point of this cluster"
     how = "verified" if point.verified else "not verified by restoring it"

@@ -88,7 +88,8 @@ def take_point(o: TakeRestorePoint, at: Carry) -> StepResult:
         place,
         number,
     )
-    cluster.points = (*cluster.points, RestorePoint(id, when.timestamp(), o.why, at.name, *told))
+    taken = RestorePoint(id, when.timestamp(), o.why, at.name, *told, uid=store.uid)
+    cluster.points = (*cluster.points, taken)
     return replace(fetched, points=cluster.points)
 
 

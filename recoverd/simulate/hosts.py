@@ -85,6 +85,8 @@ class Container:
     ended_at: float | None = None
     deaf: str = ""
     """Why it does no work though it runs, with what it has read at its start: its own words."""
+    idle: bool = False
+    """A scheduler has lost what it hears of pods: it leads and looks at none, and says nothing of it."""
 
 
 @dataclass(slots=True)

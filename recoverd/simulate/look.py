@@ -43,6 +43,7 @@ from recoverd.simulate.hosts import (
     SystemdUnit,
 )
 from recoverd.simulate.netlook import network, pod_of
+from recoverd.simulate.pending import untried
 from recoverd.simulate.pki import ETCD_CLIENTS, KUBECONFIG, etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
@@ -91,6 +92,7 @@ def observe(
         _tries(cluster),
         _webhooks(cluster),
         _aggregated(cluster),
+        untried(cluster),
     )
     took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
     return Observation(

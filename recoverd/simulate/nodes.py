@@ -15,7 +15,8 @@ from recoverd.simulate.store import Store
 
 AGENTS = ("flanneld", "kube-proxy")
 CONTROLLER_MANAGER = "kube-controller-manager"
-CONTROLLERS = (CONTROLLER_MANAGER, "kube-scheduler")
+SCHEDULER = "kube-scheduler"
+CONTROLLERS = (CONTROLLER_MANAGER, SCHEDULER)
 POD_START = 3.0
 """From the binding of a pod until it is ready."""
 AGENT_START = 2.5
@@ -67,6 +68,8 @@ class Nodes:
         """Pods that a webhook keeps from being made, and their nodes."""
         self.leases: dict[str, tuple[str, float]] = {}
         """By controller: the machine whose replica leads or led last, and when it renewed its Lease."""
+        self.passed_over: float | None = None
+        """Since when a new pod waits that no scheduler has looked at; None where none does."""
         self._now = 0.0
         self._listed: Mapping[str, str] = {}
         self._by_node: dict[str, dict[str, None]] = {}
@@ -148,6 +151,10 @@ class Nodes:
             holder, renewed = self.leases.get(process, ("", -LEASE))
             if able and (holder in able or self._now - renewed >= LEASE or holder == ""):
                 self.leases[process] = (holder if holder in able else able[0], self._now)
+        if self.leads(SCHEDULER):  # else whatever waits goes on waiting
+            container = self._machines[self.leases[SCHEDULER][0]].container(SCHEDULER)
+            idle = container is not None and container.idle
+            self.passed_over = (self.passed_over or self._now) if idle else None
 
     def controls(self, process: str, store: Store | None = None) -> bool:
         """Some controller-manager (or scheduler) works."""

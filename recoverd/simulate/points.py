@@ -37,6 +37,7 @@ def take(cluster: ModelCluster, name: str) -> RestorePoint:
         verified_at=at.timestamp(),
         how_verified="restored into a scratch etcd: revision and keys are those of the snapshot",
         directory=directory,
+        uid=store.uid,
     )
     cluster.points = (*cluster.points, point)
     return point

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.nodes import SCHEDULER
 from recoverd.simulate.webhooks import Webhook
 
 UNAUTHORIZED = "E0305 19:10:00.1 leaderelection.go:325] error retrieving resource lock kube-system/{}: Unauthorized"
@@ -18,6 +19,12 @@ def outlive_certificate(c: ModelCluster, name: str, component: str = "kube-contr
     if container := c.machines[name].container(component):
         container.deaf = UNAUTHORIZED.format(component)
         c.machines[name].say(component, container.deaf)
+
+
+def idle_scheduler(c: ModelCluster, name: str) -> None:
+    """Its kube-scheduler loses what it hears of pods, and renews its lease all the same, until it is started anew."""
+    if container := c.machines[name].container(SCHEDULER):
+        container.idle = True
 
 
 def misdirect_controller(c: ModelCluster, name: str, component: str = "kube-controller-manager") -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,9 +20,10 @@ from recoverd.clients.lease import Bastion
 from recoverd.config.types import EtcdStore
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
-from recoverd.store import spread
+from recoverd.store import machines, spread
 from recoverd.store.gateway import Kv, Row, StoreError, StoreRefused, below, delete, get, made_at, put
 from recoverd.store.hands import Hands
+from recoverd.store.identity import identified, not_gone_back
 from recoverd.store.keys import Keys
 from recoverd.store.mirror import Mirror
 from recoverd.store.points import Places
@@ -57,6 +57,8 @@ class Look:
     """By cluster: the revision of its newest batch."""
     requests: tuple[Row, ...] = ()
     answers: tuple[Row, ...] = ()
+    machines: Mapping[str, str] = field(default_factory=dict)
+    """By address: as what cluster a control plane is watched."""
 
 
 @dataclass(slots=True)
@@ -174,9 +176,9 @@ class Fleet:
 
     async def _look(self) -> Look:
         keys = self.keys
-        places = keys.bastions, keys.owners, keys.heads, keys.requests, keys.answers
+        places = keys.bastions, keys.owners, keys.heads, keys.requests, keys.answers, keys.machines
         answer = await self.kv.txn((), [below(place) for place in places])
-        bastions, owners, heads, requests, answers = answer.found
+        bastions, owners, heads, requests, answers, planes = answer.found
         by_cluster = {row.key.removeprefix(keys.owners): row for row in owners}
         view = View(
             answer.revision,
@@ -184,7 +186,7 @@ class Fleet:
             {cluster: row.value.decode(errors="replace") for cluster, row in by_cluster.items()},
         )
         newest = {row.key.removeprefix(keys.heads): row.changed for row in heads}
-        return Look(view, by_cluster, newest, requests, answers)
+        return Look(view, by_cluster, newest, requests, answers, machines.held(keys, planes))
 
     async def _compact(self, revision: int) -> None:
         """Let etcd forget what was written over a while ago, whoever of the bastions comes to it first."""
@@ -201,8 +203,8 @@ class Fleet:
 
     async def _join(self, look: Look) -> None:
         """Be one of the bastions. Raises `StoreError` where another one has this one's name."""
-        id = await self._identified()
-        await self._not_gone_back(id, look.view.revision)
+        id = await identified(self.kv, self.keys)
+        await not_gone_back(self.local, self.keys, id, self.id, look.view.revision)
         if not self.id:
             self.id, self.mirror = id, Mirror(self.kv, self.keys, id, self.local, self.hands.say)
         key, mine = self.keys.bastions + self.me, json.dumps({"id": self.bastion.id, "host": self.bastion.name})
@@ -223,29 +225,6 @@ class Fleet:
         self._keeping = asyncio.create_task(self._keep(session), name="lease of this bastion")
         log.info(f"this bastion is {self.me} among {len(look.view.bastions | {self.me})}", event_name="joined")
         await self.hands.ashore()
-
-    async def _not_gone_back(self, id: str, revision: int) -> None:
-        """Raise `StoreError` where the store was further once, or is another than the one that was joined at first:
-        then neither mirrors nor machines can be compared by its revisions.
-        """
-        if self.id not in ("", id):
-            raise StoreError(
-                f"the bastions' etcd is another one than at the start ({id}, and was {self.id}). Nothing is done here. "
-                "Restart recoverd, first on the bastion whose journal is the newest"
-            )
-        if (known := await self.local.read(lambda j: j.followed(id))) > revision:
-            raise StoreError(
-                f"the bastions' etcd is at revision {revision} and was at {known} before, as after a restore of a "
-                f"snapshot. Nothing is done here. Make it another store by its name (etcdctl del {self.keys.id}), and "
-                "restart recoverd, first on the bastion whose journal is the newest"
-            )
-
-    async def _identified(self) -> str:
-        key = self.keys.id
-        answer = await self.kv.txn([made_at(key, 0)], [put(key, secrets.token_hex(8))], [get(key)])
-        if answer.held:
-            answer = await self.kv.txn((), [get(key)])
-        return answer.found[0][0].value.decode()
 
     async def _keep(self, session: Session) -> None:
         """Renew the lease until it is lost; then let go of everything at once."""
@@ -305,13 +284,16 @@ class Fleet:
             return  # others that come up at the same time are seen by then
         waiting = [c for c, since in self._free.items() if now - since > WAITS]
         for cluster in spread.to_take(look.view, self.me, clusters, waiting):
-            if self._unfit.get(cluster, 0.0) < now:
+            if self._unfit.get(cluster, 0.0) < now and not self.held_as(cluster):
                 self._change(cluster, self._acquire(cluster, self.session))
         if not self._changing:
             for cluster in spread.to_give_up(look.view, self.me, clusters, self.hands.resting()):
                 self._change(cluster, self._give_up(cluster))
         for cluster in set(self.writers) - set(clusters):
             self._change(cluster, self._give_up(cluster))
+        for cluster in set(self.writers) & set(clusters):
+            if machines.differ(look.machines, cluster, self.hands.planes(cluster)) and not self.held_as(cluster):
+                self._change(cluster, self._hold(self.writers[cluster].term, look))
 
     def _change(self, cluster: str, work: Coroutine[None, None, None]) -> None:
         if cluster in self._changing:
@@ -334,10 +316,22 @@ class Fleet:
             work.close()
 
     async def _acquire(self, cluster: str, session: Session) -> None:
-        owner = self.keys.owners + cluster
-        answer = await self.kv.txn([made_at(owner, 0)], [put(owner, self.me, session.lease)])
+        owner, planes = self.keys.owners + cluster, self.hands.planes(cluster)
+        held = self.seen.machines if self.seen else {}  # what an owner before has left there is the cluster's as well
+        when, then = machines.having(self.keys, held, cluster, planes, session.lease)
+        answer = await self.kv.txn([made_at(owner, 0), *when], [put(owner, self.me, session.lease), *then])
         if answer.held:
             await self._take_up(Term(cluster, answer.revision, self.id, session))
+
+    async def _hold(self, term: Term, look: Look) -> None:
+        """Have the control planes that the configuration gives now to a cluster which this bastion owns."""
+        cluster, planes = term.cluster, self.hands.planes(term.cluster)
+        when, then = machines.having(self.keys, look.machines, cluster, planes, term.session.lease)
+        await self.kv.txn([made_at(self.keys.owners + cluster, term.revision), *when], then)
+
+    def held_as(self, cluster: str) -> str:
+        """As which other cluster a control plane of this one is watched, as while it is renamed; "" where none is."""
+        return machines.held_as(self.seen.machines, cluster, self.hands.planes(cluster)) if self.seen else ""
 
     async def _take_up(self, term: Term) -> None:
         """Go on with the cluster from where the store says that it stands."""
@@ -348,6 +342,10 @@ class Fleet:
             await writer.begin()
             if not await self.mirror.catch_up(cluster, whole=True) and (left := await self.mirror.left(cluster)):
                 await writer.write(left)
+            # what it was called before, of which the newest counts as well
+            for other in self.seen.heads.keys() - set(self.hands.wanted()) - self.writers.keys() if self.seen else ():
+                with suppress(JournalError):
+                    await self.mirror.catch_up(other)
             await self._left_to_others(cluster)
             self.writers[cluster] = writer
             await self.hands.take(cluster, writer)
@@ -392,7 +390,9 @@ class Fleet:
 
     async def _release(self, term: Term) -> None:
         owner = self.keys.owners + term.cluster
-        await self.kv.txn([made_at(owner, term.revision)], [delete(owner)])
+        (rows,) = (await self.kv.txn((), [below(self.keys.machines)])).found
+        _, then = machines.having(self.keys, machines.held(self.keys, rows), term.cluster, (), term.session.lease)
+        await self.kv.txn([made_at(owner, term.revision)], [delete(owner), *then])
 
     async def _drop(self, cluster: str, why: str) -> None:
         self.writers.pop(cluster, None)

@@ -17,6 +17,10 @@ class Hands(Protocol):
         """Names of the clusters of the configuration."""
         ...
 
+    def planes(self, cluster: str) -> Sequence[str]:
+        """The addresses of the control planes that the cluster has by the configuration here."""
+        ...
+
     def resting(self) -> Sequence[str]:
         """Those watched here on which nothing is wrong, planned or asked."""
         ...

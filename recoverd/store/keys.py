@@ -27,6 +27,11 @@ class Keys:
         return f"{self.prefix}/owners/"
 
     @property
+    def machines(self) -> str:
+        """A key for each control plane of a cluster that is watched, with its owner's lease: the cluster's name."""
+        return f"{self.prefix}/machines/"
+
+    @property
     def heads(self) -> str:
         """For each cluster the name of the newest batch that was journalled of it."""
         return f"{self.prefix}/heads/"

@@ -28,6 +28,7 @@ from .clusters import Cluster, Daemon
 from .conftest import EtcdNode
 from .daemons import REQUIRED, Make, make
 from .receivers import Webhook
+from .test_daemon_reload import hup, rewrite
 
 __all__ = ["make"]
 pytestmark = pytest.mark.timeout(300)
@@ -405,6 +406,26 @@ async def test_the_death_of_the_owner_and_of_the_leader_of_etcd_together_is_over
 def _leads(member: EtcdNode) -> bool:
     (said,) = json.loads(member.ctl("endpoint", "status", "-w", "json"))
     return bool(said["Status"]["leader"] == said["Status"]["header"]["member_id"])
+
+
+async def test_a_cluster_that_is_renamed_is_watched_under_one_name_and_stays_paused(
+    make: Make, bastions: Bastions, etcd: list[EtcdNode]
+) -> None:
+    """The bastions reload at different times. The new name was taken at once, by a bastion that knew of no pause."""
+    prod, a, b = await two(make, bastions, etcd)
+    assert (await a.ctl("pause", "prod", "--reason", "we move it"))[0] == 0
+    renamed = prod.config | {"name": "production"}
+    rewrite(b, [renamed])
+    hup(b)
+    await b.until(b.notices, lambda said: any("watched as prod by a" in line for line in said))
+    await asyncio.sleep(4)  # longer than a cluster that is free is left to whose turn it is
+    assert await owners(b) == {"production": "nobody"} and await owners(a) == {"prod": ""}
+    rewrite(a, [renamed])
+    hup(a)
+    await b.until(lambda: owners(b), lambda seen: seen.get("production") in ("", "a"))
+    for daemon in (a, b):
+        await daemon.until(lambda d=daemon: d.status("production"), lambda s: s["paused"] is True)  # type: ignore[misc]
+        assert not any("watched as prod" in line for line in await daemon.notices())
 
 
 async def test_two_bastions_of_one_name_are_told_and_only_one_watches(

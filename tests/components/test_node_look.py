@@ -216,6 +216,19 @@ def test_where_the_api_server_is(machine: Machine) -> None:
     assert (look.addresses, look.reaches, look.hosts) == ((), False, ())
 
 
+def test_where_it_is_by_an_address_of_ipv6(machine: Machine) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        machine.served_at("[0::1]", port)
+        look = machine.look()
+        assert (look.server, look.addresses, look.reaches) == (f"[::1]:{port}", ("::1",), True)
+        machine.write("/etc/kubernetes/kubelet.conf", "clusters:\n- cluster:\n    server: https://[::1]\n")
+        assert machine.look().server == "[::1]:443"
+    machine.tool("getent", '[ "$1" != ahostsv6 ] || echo "fd00::9 STREAM api.example"')
+    machine.served_at("api.example", 1)
+    assert machine.look().addresses == ("fd00::9",), "a name that has only such ones is found"
+
+
 IP = """case "$*" in
   "-o link show") ;;
   "-o addr show to 10.0.0.10") echo "2: eth0    inet 10.0.0.10/32 scope global eth0" ;;

@@ -77,6 +77,7 @@ CASES = (
     Case("restore-node-files", 2, lambda c: FAULTS["delete-cni-config"](c, "w1")),
     Case("relax-webhook", 3, lambda c: FAULTS["fail-webhook"](c)),
     Case("restart-controller", 2, lambda c: FAULTS["outlive-certificate"](c, "cp1")),
+    Case("restart-controller", 2, lambda c: FAULTS["idle-scheduler"](c, "cp1")),
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
 ASKS = (

@@ -74,6 +74,7 @@ CASES = (
     Case("relax-webhook", lambda c: FAULTS["fail-webhook"](c), steps=3),
     Case("repoint-kube-proxy", misled, workers=2, steps=4),
     Case("restart-controller", lambda c: FAULTS["outlive-certificate"](c, "cp1"), steps=2),
+    Case("restart-controller", lambda c: FAULTS["idle-scheduler"](c, "cp1"), steps=2),
     Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),
     Case("restore-node-files", unsandboxed, control_planes=3, steps=1),
     Case("restore-pod-files", lambda c: FAULTS["lose-pod-file"](c, "cp1"), encrypted=True, steps=3),

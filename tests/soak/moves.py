@@ -278,6 +278,9 @@ CALLED_FROM = (131071 << 14) + 15360
 REMADE: dict[str, Draw] = {"remake-worker": _and(worker, _choice("0", "20", "40"))}
 REMADE_FROM = (131071 << 14) + 15872
 """As above: workers that are made anew under their name, with another part of the pod network."""
+IDLE: dict[str, Draw] = {"idle-scheduler": plane}
+IDLE_FROM = (131071 << 14) + 16128
+"""As above: schedulers that lead and look at no pod."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -299,6 +302,7 @@ LATEST = (
     (UNVOTED_FROM, UNVOTED, 0.5, (1, 2, 3)),
     (CALLED_FROM, CALLED, 0.5, (1, 2, 3)),
     (REMADE_FROM, REMADE, 0.5, (1, 2)),
+    (IDLE_FROM, IDLE, 0.5, (1, 2)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

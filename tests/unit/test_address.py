@@ -81,6 +81,14 @@ def test_an_address_of_kubelets_that_is_not_the_kubeconfigs_says_nothing_of_that
     assert judged(cluster).find(Code.ADDRESS_ON_SEVERAL) is None
 
 
+def test_an_address_of_ipv6_is_the_same_with_its_brackets_and_without_however_it_is_written() -> None:
+    cluster, address = Cluster(3, 1), "fd00::10"
+    cluster.vip = replace(cluster.vip, address="[fd00:0::10]:6443")
+    for name in cluster.joined:
+        look(cluster, name, server=f"[{address}]:6443", addresses=None, held=(address,) if name == "cp2" else ())
+    assert "it is on cp2" in wrong(cluster).message
+
+
 def test_several_machines_that_have_it_are_a_warning_and_the_cluster_stays_healthy() -> None:
     cluster = behind("cp1", "cp3")
     found = judged(cluster).find(Code.ADDRESS_ON_SEVERAL)

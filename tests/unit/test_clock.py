@@ -9,10 +9,10 @@ from typing import Any
 
 from recoverd.machine.clock import moved, within
 from recoverd.model.plan import ActionRecord
-from recoverd.model.record import PointClock, Record, Run, Sighting
+from recoverd.model.record import PointClock, Record, Run, Sighting, Spell
 from tests.unit.builders import NOW
 
-HISTORY = {"born"}
+HISTORY = {"born", "watched_from"}
 """What tells when something was, and from which nothing is counted."""
 
 
@@ -45,6 +45,7 @@ def full(at: datetime) -> Record:
         history=(every(ActionRecord, playbook="p", basis=(), ok=None),),
         points=every(PointClock),
         unseen={"cp1": at},
+        spell=every(Spell, names=()),
     )
     return record
 

@@ -132,6 +132,36 @@ def stuck_without_room(cluster: Cluster) -> object:
     return cluster.join_stuck().host("cp1", disks=(DiskView("/var/lib/etcd", 100 << 30, 64 << 20),))
 
 
+def off_and_on(s: Script, calm: int) -> list[str]:
+    """The API server is down for four sweeps, and up for so many: ids of the incidents that were closed meanwhile."""
+    before = len(s.seen)
+    s.sweep(lambda c: c.api_down(), 4)
+    s.sweep(times=calm)
+    return [i.incident.id for i in s.seen[before:] if isinstance(i, SaveIncident) and i.incident.closed_at]
+
+
+def test_what_comes_back_again_and_again_is_one_incident_until_it_stays_away() -> None:
+    """It was an incident a turn, each recovered by itself, and somebody was called for each."""
+    s = Script(spares=0)
+    assert off_and_on(s, 4) == ["prod-1"], "nobody knows yet that it comes back"
+    assert [off_and_on(s, 4) for _ in range(5)] == [[]] * 5
+    assert "closes when that lasts for 60 s, since the same came back" in s.machine.record.explanation
+    assert off_and_on(s, 14) == ["prod-2"]
+    assert off_and_on(s, 20) == [] and off_and_on(s, 26) == ["prod-3"], "it is waited for longer the next time"
+    s.now += timedelta(seconds=700)
+    assert off_and_on(s, 4) == ["prod-4"], "what comes back much later is another one"
+
+
+def test_whoever_acknowledges_it_does_not_wait_for_that() -> None:
+    s = Script(spares=0)
+    off_and_on(s, 4)
+    off_and_on(s, 4)
+    s.give(Acknowledged("prod-2", "alice", s.now))
+    s.sweep()
+    assert s.machine.record.incident is None
+    assert s.machine.record.spell is None, "a person has seen to it"
+
+
 def test_one_sweep_is_a_suspicion_two_are_an_incident() -> None:
     s = Script()
     s.sweep()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from recoverd.engine.journal_file import JournalError
 from recoverd.model.events import Journalled, Note
 from recoverd.model.plan import TimelineEntry
+from recoverd.store import machines
 from recoverd.store import writer as writing
 from recoverd.store.gateway import StoreRefused, made_at, put
 from recoverd.store.keys import Keys
@@ -237,3 +238,34 @@ async def test_what_is_refused_after_an_attempt_that_nobody_heard_leaves_the_clu
         await a.writer.write([_note("who knows")])
     assert a.writer.broken and not a.may_act()
     assert journalled(etcd) == ["yes", "who knows"] and a.said == ["yes"]
+
+
+def test_of_two_names_of_the_same_machines_one_is_watched() -> None:
+    """Two bastions reload at different times: by one the cluster is called prod still, by the other production."""
+
+    async def story() -> None:
+        etcd = Etcd()
+        etcd.leases |= {1: TTL, 2: TTL}
+
+        async def takes(cluster: str, lease: int, *planes: str) -> bool:
+            when, then = machines.having(KEYS, {}, cluster, planes, lease)
+            owner = KEYS.owners + cluster
+            return (await etcd.txn([made_at(owner, 0), *when], [put(owner, str(lease), lease), *then])).held
+
+        def there() -> dict[str, str]:
+            return machines.held(KEYS, [r for k, r in etcd.rows.items() if k.startswith(KEYS.machines)])
+
+        assert await takes("prod", 1, "10.0.0.1", "10.0.0.2")
+        assert not await takes("production", 2, "10.0.0.2", "10.0.0.3")
+        assert KEYS.owners + "production" not in etcd.rows, "all of it or nothing"
+        assert machines.held_as(there(), "production", ["10.0.0.3", "10.0.0.2"]) == "prod"
+        assert machines.held_as(there(), "prod", ["10.0.0.1"]) == ""
+        # it has another control plane now, and one less
+        assert machines.differ(there(), "prod", ["10.0.0.2", "10.0.0.4"])
+        await etcd.txn(*machines.having(KEYS, there(), "prod", ["10.0.0.2", "10.0.0.4"], 1))
+        assert there() == {"10.0.0.2": "prod", "10.0.0.4": "prod"}
+        etcd.pass_time(TTL)
+        etcd.leases[2] = etcd.now + TTL
+        assert there() == {} and await takes("production", 2, "10.0.0.2"), "with its owner's lease they are free"
+
+    asyncio.run(story())

@@ -364,6 +364,25 @@ def test_the_newest_verified_point_is_taken_and_said() -> None:
     assert unverified.id in only.summary and any("none has been verified" in line for line in only.evidence)
 
 
+def test_a_point_of_the_cluster_that_was_here_before_is_gone_back_to_only_where_a_person_names_it() -> None:
+    """A cluster was made anew on the same machines. Its first point was not verified yet, and that of the other was."""
+    former, first = replace(POINT, uid="another"), replace(POINT, id="prod-own", verified_at=None, uid="the one")
+    cluster = lost(1)
+    memory = knowing(cluster)
+    assert first.id in restored(cluster, replace(memory, points=(first, former))).summary
+    assert POINT.id in restored(cluster, replace(memory, points=(POINT,))).summary, "whose it is is not known"
+    answer = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=replace(memory, points=(former,)))
+    assert isinstance(answer, Refusal) and f"--point {former.id}" in answer.reason
+    finding = (now := situation(cluster, minutes=10, memory=replace(memory, points=(former,)))).diagnosis.find(
+        "etcd-data-lost"
+    )
+    assert finding
+    named = next(p for p in registry() if p.name == "restore-etcd-snapshot").propose(
+        finding, replace(now, point=former.id)
+    )
+    assert isinstance(named, Proposal) and any("OF ANOTHER KUBERNETES CLUSTER" in line for line in named.evidence)
+
+
 def test_the_bump_is_beyond_every_revision_and_only_where_every_member_can() -> None:
     (operation,) = [o for _, o in of(RestoreSnapshot, restored(lost(1, NEW)).steps)]
     assert isinstance(operation, RestoreSnapshot) and POINT.revision + operation.bump >= 1234 + BUMP

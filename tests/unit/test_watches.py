@@ -93,13 +93,47 @@ def test_a_cluster_that_is_renamed_is_watched_under_its_new_name_when_its_plan_h
     async def story(watches: Quiet) -> None:
         was = watches.add(cluster("prod", "10.0.0.1"), busy=True)
         said = watches.want(cluster("production", "10.0.0.1"))
-        assert "production is watched once prod, which has control planes of it, has been let go" in said
+        assert "production is watched once prod, which has machines of it, has been let go" in said
         await settled()
         assert list(watches.loops) == ["prod"]
         assert any(line.startswith("production is watched once prod") for line in said)
         was.idle.set()
         await settled()
         assert list(watches.loops) == ["production"]
+
+    watching(story)
+
+
+def test_a_cluster_that_is_renamed_and_back_before_its_plan_has_ended_is_watched_on() -> None:
+    async def story(watches: Quiet) -> None:
+        was = watches.add(cluster("prod", "10.0.0.1"), busy=True)
+        watches.want(cluster("production", "10.0.0.1"))
+        await settled()
+        assert watches.want(cluster("prod", "10.0.0.1")) == []
+        await settled()
+        was.idle.set()
+        await settled()
+        assert list(watches.loops) == ["prod"]
+        assert not was.retired, "it takes events on, or nobody would ever look at it again"
+
+    watching(story)
+
+
+def test_a_worker_that_is_given_to_another_cluster_is_let_go_first() -> None:
+    async def story(watches: Quiet) -> None:
+        def having(*workers: str, name: str, plane: str) -> ClusterConfig:
+            made = cluster(name, plane)
+            return replace(made, settings=replace(made.settings, workers=tuple(HostSettings(w, w) for w in workers)))
+
+        prod = watches.add(having("10.0.0.8", "10.0.0.9", name="prod", plane="10.0.0.1"), busy=True)
+        wanted = having("10.0.0.9", name="test", plane="10.0.0.2")
+        said = watches.want(having("10.0.0.8", name="prod", plane="10.0.0.1"), wanted)
+        assert "test is watched once prod, which has machines of it, has been let go" in said
+        await settled()
+        assert list(watches.loops) == ["prod"]
+        prod.idle.set()
+        await settled()
+        assert set(watches.loops) == {"prod", "test"}
 
     watching(story)
 
