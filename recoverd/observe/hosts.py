@@ -21,7 +21,7 @@ from recoverd.shell import functions
 SCRIPT = (files(__package__) / "look.sh").read_text()
 LEASE = (files(__package__) / "lease.sh").read_text()
 TERM = f"{functions('term_there')}\n{(files(__package__) / 'term.sh').read_text()}"
-PIDS = functions("pids", "kubelet_flags", "kubelet_says", "kubelet_runtime")
+PIDS = functions("pids", "of_another", "kubelet_flags", "kubelet_says", "kubelet_runtime")
 TOOL = functions("make_private", "etcd_tool", "etcd_tool_done", "etcd_tool_at", "etcd_tool_copied")
 NODE = f"{functions('given_out', 'leaked')}\n{(files(__package__) / 'node.sh').read_text()}"
 POD_FILES = (files(__package__) / "pod_files.sh").read_text()
