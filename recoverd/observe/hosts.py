@@ -61,6 +61,8 @@ class Extras:
     """Static pods that are none of kubeadm's, and how their processes may be called: words without blanks."""
     files: Asked = NONE
     """Files that its static pods name, paths without blanks or anything else that a shell reads."""
+    mounts: tuple[str, ...] = ()
+    """Where file systems of their own were while all was well, paths of that kind as well."""
 
 
 NOTHING_MORE = Extras()
@@ -94,6 +96,8 @@ async def look_at(
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
+        if more.mounts:
+            given += f"\nB={shlex.quote(' '.join(more.mounts))}"
         if more.pods:
             given += f"\nS={shlex.quote(' '.join(f'{name}={program}' for name, program in more.pods))}"
         if more.files.paths:
