@@ -25,7 +25,7 @@ def read(sections: Iterable[tuple[str, str, Sequence[str]]], clock: datetime | N
     """By pod, of the sections (name, word, lines) of a look. Without the machine's own `clock` nothing is new. Of a pod
     with two, as of Cilium's agent and of what has to end before it, the later counts unless it has nothing new.
     """
-    logs = {}
+    logs = dict[str, PodLog]()
     for name, word, lines in sections:
         container, _, pod = word.partition(" ")
         if name == "pod-log" and pod and clock is not None:
