@@ -28,6 +28,7 @@ from recoverd.diagnose import (
     following,
     foreign,
     host,
+    loopback,
     loss,
     manifests,
     names,
@@ -111,6 +112,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from api.findings(scene, explained)
     yield from address.findings(scene)
     yield from admission.findings(scene)
+    yield from loopback.findings(scene)
     yield from aggregated.findings(scene)
     yield from controllers.findings(scene)
     yield from setback.findings(scene)

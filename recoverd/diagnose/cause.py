@@ -33,6 +33,7 @@ NO_RESOLV_CONF, NO_SANDBOX_IMAGE = "no-resolv-conf", "no-sandbox-image"
 BY_SIGNAL = "ended-by-signal"
 NO_IMAGE, NO_ROOM_FOR_IMAGE = "no-image", "no-room-for-image"
 ANOTHER_NAME = "another-name"
+NO_API_THERE = "no-api-server-there"
 OF_DISKS = ("disk-full", "read-only")
 
 

@@ -7,7 +7,7 @@ anew by `kubeadm init phase addon`
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import AGENTS, BY_ITSELF, CNI, DNS, POD, POD_NETWORK, PROXY, row
+from recoverd.diagnose.cause import AGENTS, BY_ITSELF, CNI, DNS, NO_API_THERE, POD, POD_NETWORK, PROXY, row
 from recoverd.model.proxy_operations import MADE_ANEW
 
 _MADE_ANEW = MADE_ANEW.replace("{", "{{").replace("}", "}}")  # a cure names what a line names by {0}
@@ -270,6 +270,16 @@ _ANY = (
         "the API server does not accept its token, as where the key of service accounts was made anew",
         "a pod of it that is made anew gets another; where that fails, see to sa.key and the clocks",
         restart=True,
+        weak=True,
+    ),
+    row(
+        NO_API_THERE,
+        (CNI, DNS),
+        r"https?://\S+.*dial tcp (\S+:(?!443\b)\d+): "
+        r"(?:i/o timeout|connect: (?:connection refused|no route to host|network is unreachable))",
+        "it asks the API server at {0} alone, as its configuration has it, and does not reach it there",
+        "give it the address that all API servers share (Cilium: k8sServiceHost and k8sServicePort of its chart; else "
+        "KUBERNETES_SERVICE_HOST in its DaemonSet), or see to the API server at {0}",
         weak=True,
     ),
     row(

@@ -71,7 +71,7 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     ):
         return
     word, at = "empty" if data.exists else "gone", unmounted_above(host, data.path)
-    disk = f" {at} there is not mounted, which its /etc/fstab has: they are on it most likely." if at else ""
+    disk = f" No file system is mounted at {at} there, as one should be: they are on it most likely." if at else ""
     yield Finding(
         Code.ETCD_DATA_EMPTY,
         name,

@@ -37,7 +37,10 @@ def still_silent(service: str, network: object) -> str:
         return "the cluster's services could not be looked at"
     if unseen := next((network.unseen[w] for w in lacking if w in network.unseen), None):
         return f"whether a pod of {service} is ready could not be looked at: {unseen.reason}"
-    return f"no pod of {service} is ready" if service in network.silent_dns else ""
+    silent = network.silent_dns.get(service)
+    if silent and silent.unserved:
+        return f"no service leads to the pods of {service}"
+    return f"no pod of {service} is ready" if silent else ""
 
 
 def _node_is_why(scene: Scene, silent: SilentDns) -> bool:
@@ -61,9 +64,27 @@ def _gone(service: str, age: float) -> Finding:
     )
 
 
+def _unserved(service: str, silent: SilentDns, age: float) -> Finding:
+    """Its service was deleted, or lost its port (rancher/rancher #27901)."""
+    namespace = service.partition("/")[0]
+    return Finding(
+        Code.DNS_DOWN,
+        service,
+        f"The pods of the cluster's DNS are ready, and for {age:.0f} s no service in {namespace} leads to them: its "
+        "address answers nobody, and no name is resolved in any pod. Cure: on a control plane `kubeadm init phase "
+        "addon coredns` writes the service kube-dns anew. One that is made by hand needs the very address that "
+        "kubelets give to pods (clusterDNS in /var/lib/kubelet/config.yaml) as its clusterIP: pods keep the one that "
+        "they were started with.",
+        (f"ready: {', '.join(silent.pods[:6])}; no service in {namespace} has a port 53",),
+        state=State.WORKER_NETWORK_BROKEN,
+    )
+
+
 def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Finding:
     if not silent.pods:
         return _gone(service, age)
+    if silent.unserved:
+        return _unserved(service, silent, age)
     asks_itself, said, without = list(_asks_itself(scene, silent)), _said(scene, silent), _without_image(scene, silent)
     # the file alone proves nothing of CoreDNS, which may be told its servers elsewhere and was well beside it
     other = said is not None and not said[2].cause.weak and said[2].cause.name != "asks-itself"

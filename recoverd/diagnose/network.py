@@ -17,7 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from recoverd.diagnose import agents, announced, images, inputs, overlays, own_service, paths, ranges, rules, tables
+from recoverd.diagnose import (
+    agents,
+    announced,
+    images,
+    inputs,
+    overlays,
+    own_service,
+    paths,
+    ranges,
+    rules,
+    sessions,
+    tables,
+)
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
@@ -342,7 +354,9 @@ def _agent_down(scene: Scene, name: str, agent: AgentView, why: str) -> Finding:
         gone, proof = images.deleted(scene.host(name), name, found)
         why, ending = found.why, f"{gone} No restart and no reboot brings it. Cure: {found.cure}."
         shown = (*shown, found.line, *proof)
-    elif found := agents.of_pod(scene, name, agent.pod_key, runs=agent.status in ("Running", "Terminating")):
+    elif (found := agents.of_pod(scene, name, agent.pod_key, runs=agent.status in ("Running", "Terminating"))) or (
+        found := sessions.of_agent(scene, name, agent)
+    ):
         facts, ending = agents.facts(name, agent.node, found), agents.ending(found)
         shown = (*shown, f"{agent.pod} on {name}: {found.line}")
     return Finding(

@@ -14,9 +14,10 @@ from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import current
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import ProxyFacts
+from recoverd.model.facts import CureFacts, ProxyFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.network import NetworkView, NodeNetworkView, ProbeAnswer, RuleGap, RulesView, ServiceProbe
+from recoverd.model.places import host_of
 from recoverd.model.text import some
 
 BROKEN = State.WORKER_NETWORK_BROKEN
@@ -228,8 +229,9 @@ def _line(name: str, gap: RuleGap) -> str:
 def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe]) -> Iterator[Finding]:
     lost = seen.lost_to(name)
     proven = [s for s in failed if _telling(seen, lost, s)]
+    yield from (_not_answered_here(scene, name, s) for s in proven if s.dns and s.device)
     for code, dns in ((Code.SERVICE_UNREACHABLE, False), (Code.DNS_UNREACHABLE, True)):
-        bad = [s for s in proven if s.dns is dns]
+        bad = [s for s in proven if s.dns is dns and not (dns and s.device)]
         if not bad:
             continue
         what = ", ".join(f"{s.service} at {s.address}" for s in bad)
@@ -246,6 +248,31 @@ def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe
             state=BROKEN,
             facts=facts_of(scene, name),
         )
+
+
+def _not_answered_here(scene: Scene, name: str, probe: ServiceProbe) -> Finding:
+    """NodeLocal DNSCache has the address of the cluster's DNS on each node, on a device of its own, and rules by which
+    no kube-proxy sees what goes there. Where it was killed both stay behind, and nothing but itself answers
+    (https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/).
+    """
+    node = node_of(scene, name)
+    cure = (
+        f"see to its pod on {node} (`kubectl -n kube-system get pods -l k8s-app=node-local-dns --field-selector "
+        f"spec.nodeName={node}`, its log and its memory limit): it makes device and rules anew as it starts. To do "
+        f"without it until then: `ip link delete {probe.device}` on {name}, and its NOTRACK rules "
+        "(`iptables -t raw -S`), by which kube-proxy's rules count again"
+    )
+    return Finding(
+        Code.DNS_UNREACHABLE,
+        node,
+        f"The cluster's DNS does not answer on {name} ({probe.service} at {probe.address}): its address is on the "
+        f"device {probe.device} of {name} itself, where NodeLocal DNSCache is to answer and does not, so no pod there "
+        f"resolves a name. DNS's own pods are reached from there. No restart of kubelet, of kube-proxy or of the CNI's "
+        f"agent and no reboot changes that. Cure: {cure}.",
+        (_probe_line(probe), f"{name}: {probe.device} has {host_of(probe.address)}"),
+        state=BROKEN,
+        facts=CureFacts(name, node, cure),
+    )
 
 
 def _queries_lost(probe: ServiceProbe) -> bool:

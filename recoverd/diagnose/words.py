@@ -44,7 +44,7 @@ UNMOUNTED = row(
     "not-mounted",
     (),
     "(?!)",  # nobody says it: it is seen
-    "{0} is not mounted, which /etc/fstab has, so what it keeps there is not there",
+    "{0} is not mounted, as a file system should be, so what it keeps there is not there",
     "`mount {0}`, and see `dmesg` and `systemctl status` of its mount where that fails; nothing is to be written there "
     "before",
 )
@@ -81,7 +81,7 @@ def of_unit(scene: Scene, name: str, unit: UnitView) -> Reason | None:
     """
     host = scene.host(name)
     if host is not None and fails(scene, unit) and (at := unmounted_above(host, KEEPS.get(unit.name, ""))):
-        line = f"/etc/fstab has a file system for {at}, and nothing is mounted there"
+        line = f"/etc/fstab has a file system for {at}, or one was there while all was well, and none is mounted"
         return Reason(UNMOUNTED, line, UNMOUNTED.why.format(at), UNMOUNTED.cure.format(at), (at,), seen=True)
     return reason(host.journals.get(unit.name, ()), unit.name) if host is not None and fails(scene, unit) else None
 

@@ -12,7 +12,7 @@ from typing import Any
 from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import KnownNode, Memory
 
-OF_MACHINES = "manifests", "networks", "pki", "files", "pod_files"
+OF_MACHINES = "manifests", "networks", "pki", "files", "pod_files", "mounts"
 """Fields of a memory, by host, that say how a machine was; copies that they name are on its own disk."""
 
 

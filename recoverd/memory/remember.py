@@ -16,6 +16,7 @@ from recoverd.diagnose.rules import proxied
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import bumped, comparable, current
 from recoverd.memory.files import known_files
+from recoverd.memory.mounts import known_mounts
 from recoverd.memory.pki import known_pki
 from recoverd.memory.pod_files import known_pod_files
 from recoverd.memory.static_pods import healthy, known_static_pods
@@ -87,9 +88,7 @@ def remember(
         return memory, {}
     manifests, watched = _manifests(observation, memory, sights)
     objects = observation.api.objects if isinstance(observation.api.objects, ObjectsView) else None
-    workers = memory.workers
-    if objects and not settings.workers:
-        workers = workers_of(objects.nodes)
+    workers = workers_of(objects.nodes) if objects and not settings.workers else memory.workers
     scene = Scene(observation, memory, settings)
     manifests, of_others = known_static_pods(scene, manifests, sights)
     networks, of_networks = _networks(observation, scene, sights)
@@ -116,6 +115,7 @@ def remember(
         worked=_worked(observation, memory),
         files=files,
         texts=texts,
+        mounts=known_mounts(scene),
     )
     return new, {**watched, **of_others, **of_networks, **of_pki, **of_pod_files}
 

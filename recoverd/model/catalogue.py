@@ -462,6 +462,14 @@ class Code(StrEnum):
         "The API server cannot ask an admission webhook that fails closed, and refuses pods or leases for it.",
         Of.APART,
     )
+    LOOPBACK_EXPIRED = (
+        "apiserver-loopback-expired",
+        About.CLUSTER,
+        (ShownBy.WRITES,),
+        "An API server that has run for more than a year (14 months from 1.33 on) cannot ask itself any more, by the "
+        "certificate that it made at its start, and refuses new pods while it is ready.",
+        Of.APART,
+    )
     CONTROLLER_NOT_LEADING = (
         "controller-not-leading",
         About.CONTROLLER,
@@ -693,8 +701,8 @@ class Code(StrEnum):
         "cluster-dns-down",
         About.SERVICE,
         (ShownBy.LISTS, ShownBy.NAMES),
-        "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod. A warning where it has "
-        "none any more.",
+        "The cluster's DNS has pods, and none of them is ready, or no service leads to them: no name is resolved in "
+        "any pod. A warning where it has none any more.",
     )
     OWN_SERVICE_ENDPOINT = (
         "api-endpoint-dead",
@@ -710,6 +718,13 @@ class Code(StrEnum):
         (ShownBy.AGGREGATED,),
         "An API that a service behind the API server is to serve, as metrics, is not available: namespaces stay "
         "Terminating, and discovery is slow.",
+    )
+    LOOPBACK_EXPIRES = (
+        "apiserver-loopback-expires-soon",
+        About.HOST,
+        (ShownBy.MACHINE,),
+        "An API server has run for so long that the certificate by which it asks itself is over within a month; a "
+        "restart makes it anew.",
     )
     CERTIFICATE_EXPIRES_SOON = (
         "certificate-expires-soon",

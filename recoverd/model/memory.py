@@ -267,6 +267,8 @@ class Memory:
     """By host: who was seen there last, for some minutes (`recoverd.diagnose.people`). Noted in every sweep."""
     nodes: Mapping[str, KnownNode] = field(default_factory=dict)
     """By host name: whose what is known of the host is (`recoverd.memory.machines`). Noted in every sweep."""
+    mounts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By host name: file systems of their own that held what Kubernetes keeps on it (`recoverd.memory.mounts`)."""
 
     @property
     def strangers(self) -> list[RestorePoint]:

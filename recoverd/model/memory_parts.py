@@ -43,6 +43,7 @@ BY_HOST = {
     "files": "files",
     "pod_files": "pod_files",
     "nodes": "node",
+    "mounts": "mounts",
 }
 """Fields of a memory that are by host, and what they are called in a `HostMemory`."""
 KINDS: Mapping[str, Any] = {"workers": tuple[Worker, ...], "points": tuple[RestorePoint, ...]}
@@ -71,6 +72,7 @@ class HostMemory:
     pod_files: Mapping[str, KnownPodFile] | None = None
     routes: Lines | None = None
     node: KnownNode | None = None
+    mounts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,10 @@ class ServiceProbe:
     """It is the cluster's DNS; the attempts are queries over UDP where the node can make them."""
     queried: Mapping[str, ProbeAnswer] = field(default_factory=dict)
     """By IP:PORT of the same endpoints, what came of a query over UDP; empty where the attempts were no queries."""
+    device: str = ""
+    """That of the node itself which has the service's address, so that who asks there is answered on the node, or not,
+    and no rule for services counts; "" where none has.
+    """
 
     @property
     def over_ipv6(self) -> bool:
@@ -352,6 +356,8 @@ class SilentDns:
     """NAMESPACE/NAME; none where it has had some and has none any more."""
     nodes: tuple[str, ...]
     """Those of them that are on one."""
+    unserved: bool = False
+    """They are ready, and no service leads to them."""
 
 
 @dataclass(frozen=True, slots=True)

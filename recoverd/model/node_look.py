@@ -120,6 +120,10 @@ class NodeLook:
     """Those among `addresses` that are the machine's own, on an interface that tells the network so (a virtual IP; not
     what anycast or a balancer's server has on a loopback or a dummy); None where that could not be told.
     """
+    bgp: Mapping[str, bool] | None = None
+    """By IP address of whoever is called, or has called, by BGP (TCP port 179) whether there is a connection; None
+    where nothing listens for it.
+    """
 
     @property
     def misled(self) -> bool:

@@ -265,7 +265,9 @@ class HostView:
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
     unmounted: tuple[str, ...] = ()
-    """Where /etc/fstab has a file system on which Kubernetes keeps something, and none is mounted."""
+    """Where /etc/fstab has a file system on which Kubernetes keeps something, or one was while all was well, and none
+    is mounted.
+    """
     pod_files: Mapping[str, PodFileView] | None = None
     """By path: files that its static pods name; None where they were not asked about."""
 

@@ -89,14 +89,16 @@ class TryView:
     """Name of the admission webhook that it could not ask, and that fails closed."""
     quota: str = ""
     """Name of the quota that leaves no room."""
+    itself: str = ""
+    """Its own words where it could not ask itself, by the certificate that it makes for that at its start."""
     said: str = ""
     """In its own words."""
     times: int = 1
     """How often on end it has said so of the same one, each time asked anew."""
 
     @property
-    def refuser(self) -> tuple[str, str]:
-        return self.webhook, self.quota
+    def refuser(self) -> tuple[str, str, bool]:
+        return self.webhook, self.quota, bool(self.itself)
 
 
 HOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")

@@ -269,7 +269,7 @@ class Collector:
             manifests = self._manifests.get(name, {})
             named = pod_files.asked(name, manifests, self._pod_files.get(name), memory)
             pods = processes(manifests)
-        asked = Extras(clock, closer, journals, largest, pods, named)
+        asked = Extras(clock, closer, journals, largest, pods, named, memory.mounts.get(name, ()))
         tenure = self._lease.tenure if self._lease else None
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked, tenure)
         if closer:

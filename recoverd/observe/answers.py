@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from recoverd.model.memory import KnownIPv6, Memory
-from recoverd.model.network import PodProbe, ProbeAnswer, ServiceProbe
+from recoverd.model.network import Link, PodProbe, ProbeAnswer, ServiceProbe
+from recoverd.model.places import host_of
 from recoverd.observe.netlook import HostLook
 from recoverd.observe.rounds import Questions
+
+OF_IPVS = frozenset({"kube-ipvs0", "kube-dummy-if"})
 
 
 def pod_probes(name: str, asked: Questions, look: HostLook) -> list[PodProbe]:
@@ -33,8 +37,18 @@ def service_probes(name: str, asked: Questions, look: HostLook, hosts: Mapping[s
         )
         if told:
             on = tuple(sorted({hosts.get(e.node, e.node) for e in port.ready if e.node}))
-            made.append(ServiceProbe(name, port.key, port.address, told, by_tcp, on, dns=port.dns, queried=by_udp))
+            probe = ServiceProbe(name, port.key, port.address, told, by_tcp, on, dns=port.dns, queried=by_udp)
+            made.append(replace(probe, device=device_of(look.links or (), port.address)))
     return made
+
+
+def device_of(links: Iterable[Link], address: str) -> str:
+    """The one that has the address of a service, IP:PORT, but for those on which kube-proxy and kube-router keep the
+    addresses of all services, with IPVS; "" where none has.
+    """
+    ip = host_of(address)
+    mine = (link.name for link in links if ip in (a.partition("/")[0] for a in link.addresses))
+    return next((name for name in mine if name not in OF_IPVS), "")
 
 
 def failing(

@@ -36,6 +36,8 @@ WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 """In the API server's words since 1.9 (apiserver/pkg/admission/plugin/webhook/errors)."""
 DENIES = re.compile(r'admission webhook "([^"]+)" (denied the request|does not support dry run)')
 QUOTA = re.compile(r"exceeded quota: ([^,]+),")
+ITSELF = re.compile(r'is forbidden: Get "?https://[^\s"]+"?: x509: certificate has expired')
+"""In the words of its admission plugins, which ask it for limits, quotas and the like where their own list is old."""
 CONTAINER: dict[str, Any] = {
     "name": "canary",
     "image": "registry.k8s.io/pause:3.9",
@@ -183,6 +185,8 @@ def judged(kind: str, namespace: str, status: int, body: bytes) -> Tried:
         return TryView(False, webhook=found[1], said=said)
     if (found := QUOTA.search(said)) and status == 403:
         return TryView(False, quota=f"{namespace}/{found[1]}", said=said)
+    if ITSELF.search(said):
+        return TryView(False, itself=said, said=said)
     if found := DENIES.search(said):
         return Unseen(UnseenKind.NOT_TRIED, f"the webhook {found[1]} answers and lets no such {kind} pass: {said}")
     denied = UnseenKind.DENIED if status in (401, 403) else UnseenKind.GARBAGE

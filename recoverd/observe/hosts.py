@@ -21,7 +21,7 @@ from recoverd.shell import functions
 SCRIPT = (files(__package__) / "look.sh").read_text()
 LEASE = (files(__package__) / "lease.sh").read_text()
 TERM = f"{functions('term_there')}\n{(files(__package__) / 'term.sh').read_text()}"
-PIDS = functions("pids", "kubelet_flags", "kubelet_says", "kubelet_runtime")
+PIDS = functions("pids", "of_another", "kubelet_flags", "kubelet_says", "kubelet_runtime")
 TOOL = functions("make_private", "etcd_tool", "etcd_tool_done", "etcd_tool_at", "etcd_tool_copied")
 NODE = f"{functions('given_out', 'leaked')}\n{(files(__package__) / 'node.sh').read_text()}"
 POD_FILES = (files(__package__) / "pod_files.sh").read_text()
@@ -61,6 +61,8 @@ class Extras:
     """Static pods that are none of kubeadm's, and how their processes may be called: words without blanks."""
     files: Asked = NONE
     """Files that its static pods name, paths without blanks or anything else that a shell reads."""
+    mounts: tuple[str, ...] = ()
+    """Where file systems of their own were while all was well, paths of that kind as well."""
 
 
 NOTHING_MORE = Extras()
@@ -94,6 +96,8 @@ async def look_at(
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
+        if more.mounts:
+            given += f"\nB={shlex.quote(' '.join(more.mounts))}"
         if more.pods:
             given += f"\nS={shlex.quote(' '.join(f'{name}={program}' for name, program in more.pods))}"
         if more.files.paths:

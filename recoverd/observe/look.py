@@ -138,7 +138,7 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
         certificates=certificates,
         pki=keys,
         disks=part("disks", lambda s: disks(s.lines, {n: by_name[n].lines for n in MORE & by_name.keys()}), ()),
-        unmounted=part("unmounted", lambda s: tuple(line for line in s.lines if line), ())
+        unmounted=part("unmounted", lambda s: tuple(dict.fromkeys(filter(None, s.lines))), ())
         if "unmounted" in by_name
         else (),
         peers=part("peers", lambda s: peers(s.lines), None) if "peers" in by_name else None,

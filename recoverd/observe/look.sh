@@ -129,8 +129,10 @@ left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd
 s disks; left -Pk
 s inodes; left -Pi
 s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut -d ' ' -f 2 | head -n 100
-# what /etc/fstab has mounted where Kubernetes keeps something, and is not: a file that is not there proves nothing then
+# what /etc/fstab has mounted where Kubernetes keeps something, or was mounted while all was well (B), and is not: a file
+# that is not there proves nothing then
 s unmounted
+[ -r /proc/mounts ] && for at in ${B-}; do grep -qsF " $at " /proc/mounts || echo "$at"; done
 [ -r /etc/fstab ] && while read -r dev at kind options rest; do
   case $dev in ''|'#'*) continue ;; esac
   case ",$options," in *,noauto,*) continue ;; esac

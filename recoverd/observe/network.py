@@ -209,7 +209,8 @@ class _Round:
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
         hosts = await self._hosts(looks, settled)
         self._keep(probes, hosts)
-        agents, silent = self._agent_views(ready, of_nodes), of._names.look(self.ports.values(), self.now, self.pods)
+        agents = self._agent_views(ready, of_nodes)
+        silent = of._names.look(self.ports.values(), self.now, self.pods, self.lists["services"])
         return NetworkView(
             round=of._round,
             hosts=hosts,

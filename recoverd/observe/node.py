@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook, PodLog
 from recoverd.model.places import authority, spelt
+from recoverd.observe.sockets import peers
 from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
@@ -55,6 +56,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str,
         pools=tuple(p for line in said.get("pool", []) if (p := _pool(line))),
         resolv=said.get("resolv", [""])[0],
         parts=said.get("parts", [""])[0],
+        bgp=_sessions(said.get("bgp", [])) if "bgp" in asked else None,
         files={path: view for path, text in files.items() if (view := _file(text)) is not None},
         logs=logs,
     )
@@ -63,6 +65,13 @@ def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str,
 def _address(words: str) -> str:
     host, _, port = words.partition(" ")
     return authority(spelt(host), port) if host and port.isdigit() else ""
+
+
+def _sessions(lines: list[str]) -> dict[str, bool] | None:
+    try:
+        return peers(lines)
+    except ValueError:
+        return None
 
 
 def _reaches(said: list[str]) -> bool | None:

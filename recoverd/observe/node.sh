@@ -53,7 +53,8 @@ node_host() { # HOST:PORT; without the brackets that an address of IPv6 has ther
 # each pod the newest log and the one before, as one that has just been started anew has said nothing yet
 node_logs() {
   for d in /var/log/pods/*_kube-proxy-*_*/kube-proxy /var/log/pods/*_kube-flannel-*_*/kube-flannel /var/log/pods/*_calico-node-*_*/calico-node \
-    /var/log/pods/*_canal-*_*/calico-node /var/log/pods/*_canal-*_*/kube-flannel /var/log/pods/*_cilium-*_*/cilium-agent \
+    /var/log/pods/*_canal-*_*/calico-node /var/log/pods/*_canal-*_*/kube-flannel \
+    /var/log/pods/*_cilium-*_*/config /var/log/pods/*_cilium-*_*/cilium-agent \
     /var/log/pods/*_weave-net-*_*/weave /var/log/pods/*_kube-router-*_*/kube-router /var/log/pods/*_coredns-*_*/coredns; do
     [ -d "$d" ] || continue
     pod=${d%/*}; pod=${pod##*/}; namespace=${pod%%_*}; pod=${pod#*_}
@@ -74,6 +75,13 @@ node_held() { # ADDRESS...
     [ $# -lt 2 ] || ip -o link show dev "${2%@*}" 2>/dev/null | grep -qE '<[^>]*(LOOPBACK|NOARP)' || echo "held $a"
   done
   echo "asked held"
+}
+# With whom there is a connection (01) by BGP's port, or a call without an answer (02), where somebody listens on it
+node_sessions() {
+  grep -qsE '^ *[0-9]+: [0-9A-F]+:00B3 [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6 || return 0
+  sed -n -E -e 's/^ *[0-9]+: [0-9A-F]+:00B3 ([0-9A-F]+:[0-9A-F]+) (0[12]) .*/bgp \1 \2/p' -e t \
+    -e 's/^ *[0-9]+: [0-9A-F]+:[0-9A-F]+ ([0-9A-F]+:00B3) (0[12]) .*/bgp \1 \2/p' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+  echo "asked bgp"
 }
 node_look() {
   where=$(node_server /etc/kubernetes/kubelet.conf); name=$(node_host "$where"); port=${where##*:}
@@ -119,6 +127,7 @@ node_look() {
     for f in /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do [ -e "$f" ] && echo "cni ${f##*/}"; done
     echo "asked cni"
   fi
+  node_sessions
   for d in /var/lib/cni/networks/*; do
     [ -d "$d" ] && echo "pool $(given_out "$d" | wc -l) $(leaked "$d" | wc -l) $d"
   done

@@ -22,12 +22,15 @@ DOCKER = re.compile(r'\{"log":"(.*?)(?:\\n)?"(?:,"stream":.*)?\}?$')
 
 
 def read(sections: Iterable[tuple[str, str, Sequence[str]]], clock: datetime | None) -> dict[str, PodLog]:
-    """By pod, of the sections (name, word, lines) of a look. Without the machine's own `clock` nothing is new."""
-    logs = {}
+    """By pod, of the sections (name, word, lines) of a look. Without the machine's own `clock` nothing is new. Of a pod
+    with two, as of Cilium's agent and of what has to end before it, the later counts unless it has nothing new.
+    """
+    logs = dict[str, PodLog]()
     for name, word, lines in sections:
         container, _, pod = word.partition(" ")
         if name == "pod-log" and pod and clock is not None:
-            logs[pod] = PodLog(container, _since(lines, clock - RECENT), _since(lines, clock - AGAIN))
+            log = PodLog(container, _since(lines, clock - RECENT), _since(lines, clock - AGAIN))
+            logs[pod] = log if log.lines else logs.get(pod, log)
     return logs
 
 

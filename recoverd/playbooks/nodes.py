@@ -31,6 +31,8 @@ FOLLOWS: Mapping[str, frozenset[str]] = {
     Code.KUBE_PROXY_DOWN: frozenset({Code.KUBE_PROXY_DOWN}) | OF_RULES,
     Code.CNI_AGENT_DOWN: frozenset({Code.CNI_AGENT_DOWN, Code.POD_DEVICE_MISSING}) | codes(Of.PATHS),
     Code.SERVICE_RULES_STALE: OF_RULES,
+    # with a cure of its own where something else than kube-proxy answers there (NodeLocal DNSCache)
+    Code.DNS_UNREACHABLE: frozenset({Code.DNS_UNREACHABLE}),
 }
 """What may come of an agent that does not work, and is over once it does."""
 OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED, Code.TUNNEL_FILTERED})
@@ -265,8 +267,8 @@ def unpulled(node: str, situation: Situation) -> str:
 
 
 def by_own_words(node: str, situation: Situation) -> dict[str, str]:
-    """What cures the agents of this node that say themselves what keeps them, and that no restart changes it; by what
-    is found of them.
+    """What cures the agents of this node that say themselves what keeps them, or are seen to be kept, where no restart
+    changes it; by what is found of them.
     """
     found = (f for f in situation.diagnosis.findings if f.code in FOLLOWS and node_of(f) == node)
     return {f.code: f.facts.cure for f in found if isinstance(f.facts, CureFacts)}
@@ -278,15 +280,15 @@ def helpless(node: str, situation: Situation) -> frozenset[str]:
 
 
 def said(node: str, situation: Situation) -> str:
-    """Why no restart and no reboot helps this node: what is found of it comes of an agent that says so itself; ""
-    where that is not so, or not all of it.
+    """Why no restart and no reboot helps this node: what is found of it comes of an agent that says so itself, or of
+    what was seen to keep it; "" where that is not so, or not all of it.
     """
     cures = by_own_words(node, situation)
     if not _all_comes_of(cures, node, situation):
         return ""
     return (
-        f"what keeps the agents of {node} from their work ({', '.join(cures)}), by their own words, no restart and no "
-        f"reboot changes. Cure: {' '.join(dict.fromkeys(cures.values()))}"
+        f"why that is so on {node} ({', '.join(cures)}) no restart and no reboot changes. Cure: "
+        f"{' '.join(dict.fromkeys(cures.values()))}"
     )
 
 

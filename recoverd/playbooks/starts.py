@@ -98,8 +98,10 @@ def serves_nothing(host: str, situation: Situation) -> str:
 def not_mounted(host: str, at: str, why: str = "etcd's data are on it most likely, and nothing is lost") -> str:
     """Why what is not there is neither given up nor written anew, and what a person does."""
     return (
-        f"{at} on {host} is not mounted, which its /etc/fstab has: {why}. `mount {at}` there; where that disk is gone "
-        "for good, take its line out of /etc/fstab"
+        f"{at} on {host} is not mounted, where a file system of its own is to be by /etc/fstab, or was while all was "
+        f"well: {why}. `mount {at}` there, or what else mounts it (`systemctl list-units -t mount --all`, `zfs mount "
+        f"-a`); where that disk is gone for good, take its line out of /etc/fstab, and `mount --bind {at} {at}` says "
+        "that the directory takes its place"
     )
 
 

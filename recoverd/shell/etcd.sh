@@ -16,8 +16,16 @@ etcd_tool() {
   if command -v ctr >/dev/null && make_private "$image" && ctr -n k8s.io images mount "$2" "$image" >/dev/null 2>&1; then
     etcd_tool_at "$1" "$image/usr/local/bin/etcdutl" "$image/usr/local/bin/etcdctl" && return
   fi
-  copy=/run/recoverd/etcd-copy.$$
-  etcd_tool_copied "$2" "$copy" && etcd_tool_at "$1" "$copy/etcdutl" "$copy/etcdctl"
+  # Debian and Ubuntu mount /run so that nothing on it is executed (noexec); elsewhere /var may be so
+  for place in /run/recoverd /var/lib/recoverd; do
+    copy=$place/etcd-copy.$$
+    etcd_tool_copied "$2" "$copy" || return 1
+    if [ -x "$copy/etcdutl" ] || [ -x "$copy/etcdctl" ]; then
+      etcd_tool_at "$1" "$copy/etcdutl" "$copy/etcdctl"; return
+    fi
+    rm -rf "$copy"
+  done
+  return 1
 }
 
 # etcd_tool_copied IMAGE DIRECTORY: copy its programs out of docker's image, from a container that is never started. 1
@@ -32,7 +40,7 @@ etcd_tool_copied() {
 
 # etcd_tool_done: unmount what `etcd_tool` has mounted, and remove what it has copied.
 etcd_tool_done() {
-  rm -rf /run/recoverd/etcd-copy.$$
+  rm -rf /run/recoverd/etcd-copy.$$ /var/lib/recoverd/etcd-copy.$$
   [ ! -e /run/recoverd/etcd-image.$$ ] || ctr -n k8s.io images unmount --rm /run/recoverd/etcd-image.$$ >/dev/null 2>&1 || true
   rmdir /run/recoverd/etcd-image.$$ 2>/dev/null || true
 }

@@ -9,7 +9,8 @@ kubelet_flags() {
   kc_file='' kc_parts='' kc_socket='' kc_static='' kc_resolv='' kc_flag=''
   kc_words=$1
   [ -n "$kc_words" ] || kc_words=$(sed -e '/^[[:space:]]*[#;]/d' -e "s/[\"']/ /g" -e 's/=--/ --/g' \
-    /lib/systemd/system/kubelet.service /etc/systemd/system/kubelet.service /lib/systemd/system/kubelet.service.d/*.conf \
+    /usr/lib/systemd/system/kubelet.service /lib/systemd/system/kubelet.service /etc/systemd/system/kubelet.service \
+    /usr/lib/systemd/system/kubelet.service.d/*.conf /lib/systemd/system/kubelet.service.d/*.conf \
     /etc/systemd/system/kubelet.service.d/*.conf /var/lib/kubelet/kubeadm-flags.env /etc/sysconfig/kubelet /etc/default/kubelet 2>/dev/null)
   set -f
   # shellcheck disable=SC2086,SC2034 # its words; whoever calls this reads what is set

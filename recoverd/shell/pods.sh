@@ -15,7 +15,7 @@ pids() {
     groups=''; { while read -r n; do groups=$groups$n$nl; done <"${c%comm}cgroup"; } 2>/dev/null
     # shellcheck disable=SC2254 # $hex is a pattern
     case $groups in
-      *kubepods*pod$hex*) ours="$ours ${c%/comm}" ;;
+      *kubepods*pod$hex*) of_another "$1" "$groups" || ours="$ours ${c%/comm}" ;;
       *kubepods*) other="$other ${c%/comm}" ;;
       */user.slice/*|*.service|*.service"$nl"*) ;;
       # somebody's own container, unless kubelet gives pods no cgroups of their own
@@ -31,6 +31,30 @@ pids() {
   [ -z "${2-}" ] || unknown=${other:-$unknown}
   # shellcheck disable=SC2086 # without the space before the first
   echo ${ours:-$unknown}
+}
+
+# of_another COMPONENT CGROUPS: is a process with these cgroups of another static pod than the control plane's own, as a
+# second etcd for events, or a second scheduler? By the directory that kubelet keeps for a pod's logs, which has its
+# name, NAME-NODE, and its UID: the node is that of the other components. Where there is none, it is not.
+of_another() {
+  case $1 in etcd|kube-apiserver|kube-controller-manager|kube-scheduler) ;; *) return 1 ;; esac
+  oa_uid=${2##*pod}; oa_uid=${oa_uid%"${oa_uid#????????????????????????????????}"}
+  for oa_log in /var/log/pods/kube-system_*_"$oa_uid"; do
+    [ -e "$oa_log" ] || return 1
+    oa_node=${oa_log##*/kube-system_}; oa_node=${oa_node%_*}
+    case $oa_node in "$1"-*) oa_node=${oa_node#"$1"-} ;; *) return 0 ;; esac
+    oa_else=''
+    for oa_other in /var/log/pods/kube-system_etcd-*_* /var/log/pods/kube-system_kube-apiserver-*_* \
+      /var/log/pods/kube-system_kube-controller-manager-*_* /var/log/pods/kube-system_kube-scheduler-*_*; do
+      case $oa_other in
+        */kube-system_"$1"-*|*'*_*') ;;
+        */kube-system_etcd-"$oa_node"_*|*/kube-system_kube-apiserver-"$oa_node"_*|\
+        */kube-system_kube-controller-manager-"$oa_node"_*|*/kube-system_kube-scheduler-"$oa_node"_*) return 1 ;;
+        *) oa_else=yes ;;
+      esac
+    done
+    [ -n "$oa_else" ]; return
+  done
 }
 
 # running COMPONENT: does a process of it run?

@@ -66,11 +66,12 @@ class Node:
         with (self.here / f"{unit}.service").open("a") as file:
             file.writelines(f"{at:.6f} w1 {unit}[12345]: {line}\n" for line in lines)
 
-    def look(self, journals: str = "", largest: str = "") -> HostView:
-        given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n"
+    def look(self, journals: str = "", largest: str = "", mounts: str = "") -> HostView:
+        given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest} B='{mounts}'\n"
+        given += f"R=\n{looks.PIDS}\n{looks.TOOL}\n"
         given += looks.SCRIPT.replace("K=/etc/kubernetes", f"K={self.joined.parent}")
         given = given.replace("/var/lib/kubelet/config.yaml ]", f"{self.here}/kubelet/config.yaml ]")
-        for file in ("/etc/fstab", "/proc/mounts || echo"):
+        for file in ("/etc/fstab", "/proc/mounts ]", "/proc/mounts || echo"):
             given = given.replace(file, f"{self.here}/{file.split('/')[-1]}")
         path = f"{self.here}/bin:{os.environ['PATH']}"
         said = subprocess.run(
@@ -148,6 +149,16 @@ def test_what_is_to_be_mounted_where_kubernetes_keeps_something_and_is_not(node:
             "/dev/mapper/vg-etcd /var/lib/etcd ext4 rw 0 0\n/dev/mapper/vg-kubelet /var/lib/kubelet xfs rw 0 0\n"
         )
     assert node.look().unmounted == ()
+
+
+def test_what_was_mounted_while_all_was_well_and_is_not_is_told_without_fstab_too(node: Node) -> None:
+    """As by a unit of systemd, by ZFS, by a script."""
+    (node.here / "fstab").unlink(missing_ok=True)
+    assert node.look(mounts="/var/lib/etcd").unmounted == (), "what is mounted cannot be read"
+    (node.here / "mounts").write_text("/dev/sda1 / ext4 rw 0 0\ntank/kubelet /var/lib/kubelet zfs rw 0 0\n")
+    assert node.look(mounts="/var/lib/etcd /var/lib/kubelet").unmounted == ("/var/lib/etcd",)
+    (node.here / "fstab").write_text("UUID=1 /var/lib/etcd ext4 nofail 0 0\n")
+    assert node.look(mounts="/var/lib/etcd").unmounted == ("/var/lib/etcd",), "told once"
 
 
 def test_a_unit_that_systemd_refuses_says_which_setting(node: Node) -> None:

@@ -40,6 +40,7 @@ FOLDERS = (
     "/var/log/pods",
     "/run/containerd",
     "/run/docker.sock",
+    "/proc/net/tcp",
 )
 
 
@@ -120,6 +121,28 @@ def listening(answer: bytes = b"", accept: bool = True) -> Iterator[int]:
             threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
+
+
+SOCKET = "   {}: {} {} 00000000:00000000 00:00000000 00000000     0        0 20159 1 ffff8881 100 0 0 10 0\n"
+LISTENS = SOCKET.format(0, "00000000:00B3", "00000000:0000 0A")
+
+
+def test_with_whom_there_are_sessions_of_bgp(machine: Machine) -> None:
+    assert machine.look().bgp is None, "/proc/net/tcp is not there"
+    other = SOCKET.format(1, "0B00000A:1F90", "0C00000A:00B3 01")
+    machine.write("/proc/net/tcp", "  sl  local_address rem_address   st\n" + other)
+    assert machine.look().bgp is None, "nobody listens for it"
+    machine.write("/proc/net/tcp", LISTENS)
+    assert machine.look().bgp == {}
+    called, calls, up = (
+        SOCKET.format(1, "0B00000A:00B3", "0C00000A:9C40 01"),
+        SOCKET.format(2, "0B00000A:9C41", "0D00000A:00B3 02"),
+        SOCKET.format(3, "0B00000A:0016", "0E00000A:D431 01"),
+    )
+    machine.write("/proc/net/tcp", LISTENS + calls + up)
+    assert machine.look().bgp == {"10.0.0.13": False}
+    machine.write("/proc/net/tcp6", SOCKET.format(0, f"{'0' * 32}:00B3", f"{'0' * 32}:0000 0A") + called)
+    assert machine.look().bgp == {"10.0.0.12": True, "10.0.0.13": False}
 
 
 def test_a_kubelet_that_answers_one_that_hangs_and_none(machine: Machine) -> None:

@@ -179,6 +179,40 @@ esac
     assert not found("3.4.", path)
 
 
+def test_what_is_copied_is_copied_to_where_it_can_be_executed(tmp_path: Path) -> None:
+    """Debian and Ubuntu mount /run noexec, and access(2) says so of every file on it: here the copy there is not
+    executable.
+    """
+    image, tools = tmp_path / "image", tmp_path / "bin"
+    program(image, "etcdctl", "3.4.23", "usage: --initial-cluster")
+    tools.mkdir()
+    (tools / "docker").write_text(
+        f"""#!/bin/sh
+case "$1" in
+  image) ;;
+  create) echo made ;;
+  cp) cp {image}/"${{2##*/}}" "$3" && case $3 in {tmp_path}/run/*) chmod a-x "$3" ;; esac ;;
+esac
+"""
+    )
+    (tools / "docker").chmod(0o755)
+    (tools / "ctr").write_text("#!/bin/sh\nexit 1\n")
+    (tools / "ctr").chmod(0o755)
+    script = sent(Call.of("etcd_tool", "3.4.", "etcd:1"), functions("etcd_tool_done"), "pids() { :; }") + "\n"
+    script += f"ls {tmp_path}/run/recoverd {tmp_path}/var/lib/recoverd; etcd_tool_done\n"
+    script += f"ls {tmp_path}/run/recoverd {tmp_path}/var/lib/recoverd"
+    for place in ("/run/recoverd", "/var/lib/recoverd"):
+        script = script.replace(f" {place}", f" {tmp_path}{place}")
+    path = f"{tools}:{image.parent}/none:/bin-of-nothing"
+    for name in ("sed", "grep", "mkdir", "rmdir", "cp", "rm", "cat", "printf", "chmod", "ls"):
+        (tools / name).symlink_to(f"/bin/{name}")
+    (tools / "timeout").symlink_to("/usr/bin/timeout")
+    done = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False)
+    said, *left = done.stdout.split("\n\n" if False else "\n")
+    assert re.fullmatch(rf"3\.4\.23 no {tmp_path}/var/lib/recoverd/etcd-copy\.\d+/etcdctl", said), done
+    assert sum("etcd-copy" in line for line in left) == 1, "no second copy was left, and nothing after that"
+
+
 # --- sending ---
 
 

@@ -101,6 +101,49 @@ def test_an_etcd_in_somebodys_own_container_is_not_the_static_pod(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("component", "second"),
+    [
+        ("etcd", "etcd-events"),
+        ("etcd", "events"),
+        ("kube-scheduler", "kube-scheduler-batch"),
+    ],
+)
+def test_a_second_static_pod_with_the_same_program_is_not_the_control_planes(
+    component: str, second: str, shell: str, tmp_path: Path
+) -> None:
+    """Else it would count as running while the cluster's is down, and be killed with it: an etcd for events alone
+    (`--etcd-servers-overrides`), another scheduler.
+    """
+    uids = {component: "a" * 32, second: "b" * 32, "kube-apiserver": "c" * 32}
+
+    def placed(pid: int, pod: str) -> str:
+        process = tmp_path / "proc" / str(pid)
+        process.mkdir(parents=True)
+        (process / "comm").write_text(f"{component[:15]}\n")
+        (process / "cgroup").write_text(f"0::/kubepods.slice/kubepods-burstable-pod{uids[pod]}.slice/crio-{ID}.scope\n")
+        return str(process)
+
+    def log(pod: str) -> None:
+        (tmp_path / "log" / f"kube-system_{pod}-cp1_{uids[pod]}").mkdir(parents=True)
+
+    def pids() -> str:
+        text = sent(Call.of("pids", component)).replace("/proc/[", f"{tmp_path}/proc/[")
+        text = text.replace("/var/log/pods", f"{tmp_path}/log")
+        return subprocess.run(command(shell), input=text, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    other = placed(7, second)
+    assert pids() == other, "nothing tells it from the other"
+    log(second)
+    log("kube-apiserver")
+    assert pids() == ""
+    own = placed(8, component)
+    assert pids() == own, "whose log is not there yet"
+    log(component)
+    assert pids() == own
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_where_the_cgroup_is_another_namespaces_the_name_has_to_do(shell: str, tmp_path: Path) -> None:
     (tmp_path / "proc/7").mkdir(parents=True)
     (tmp_path / "proc/7/comm").write_text("etcd\n")

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.field.environment import Environment
+from tests.field.environment import BRIDGE, Environment, link
 from tests.field.rows import FLANNEL, IPIP, NFTABLES
 
 CONFLIST = '{"cniVersion": "0.3.1", "name": "cbr0", "plugins": [{"type": "bridge", "bridge": "cni0"}]}\n'
 
+NODE_LOCAL_DNS = replace(
+    BRIDGE,
+    links=BRIDGE.links + link("nodelocaldns", "dummy"),
+    addresses=BRIDGE.addresses
+    + "6: nodelocaldns    inet 169.254.20.10/32 scope global nodelocaldns\\   valid_lft forever\n"
+    + "6: nodelocaldns    inet 10.96.0.80/32 scope global nodelocaldns\\   valid_lft forever\n",
+)
+
 OF_NODES = {
+    "NodeLocal DNSCache on a worker has the address of the cluster's DNS, and does not answer there": Environment(
+        source="https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/ (and kubernetes/dns #453)",
+        planes=3,
+        network=NODE_LOCAL_DNS,
+        dns=True,
+        fault="service_unreached",
+        found=("cluster-dns-unreachable", "N"),
+        says="is on the device nodelocaldns of w1 itself",
+        refusal="no restart and no reboot changes",
+    ),
     "a worker is not Ready for a reason that nothing there shows": Environment(
         source="https://kubernetes.io/docs/reference/node/node-status/#condition",
         fault="node_lost",

@@ -69,7 +69,7 @@ def test_it_is_nobodys_fault_and_older_data_still_has_kubelets_restarted(
     assert faults(s) == {"service-unreachable"} and s.plans(everything=True) == []
     status = s.status()
     assert "no DaemonSet wants a kube-proxy" in status["explanation"]
-    incident = status["incident"]["id"]
+    incident = status["incident"]
 
     restored(s, cluster)
     assert [i["id"] for i in s.incidents()] == [incident], "nobody has answered the service meanwhile"

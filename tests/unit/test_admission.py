@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +13,7 @@ from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import doubt
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Diagnosis, Severity, State
-from recoverd.model.observation import Observation, Unseen, UnseenKind
+from recoverd.model.observation import HostView, Observation, Unseen, UnseenKind
 from recoverd.model.witness import LeadView, TryView
 from recoverd.observe.canary import judged
 from tests.unit.builders import NOW, Cluster
@@ -51,6 +53,55 @@ def answer(status: int, message: str, kind: str = "pod") -> Tried:
 def test_a_webhook_that_fails_is_named_by_the_api_servers_words(why: str) -> None:
     view = answer(500, f"Internal error occurred: {why}")
     assert isinstance(view, TryView) and not view.accepted and view.webhook == "policy.example.com"
+
+
+EXPIRED = (
+    'pods "recoverd-canary" is forbidden: Get "https://[::1]:6443/api/v1/namespaces/kube-system/limitranges": x509: '
+    "certificate has expired or is not yet valid: current time 2026-03-10T14:43:23+08:00 is after 2026-03-08T15:05:21Z"
+)
+
+
+@pytest.mark.parametrize("said", [EXPIRED, EXPIRED.replace('"https', "https").replace('ranges"', "ranges")])
+def test_an_api_server_that_cannot_ask_itself_any_more_is_a_fault(said: str) -> None:
+    view = answer(403, said)
+    assert isinstance(view, TryView) and not view.accepted and view.itself == said
+    cluster = Cluster(2)
+    for name, days in (("cp1", 400), ("cp2", 20)):
+        cluster.container(name, "kube-apiserver", started_at=NOW - timedelta(days=days))
+    assert not found(sweep(view)).faults, "told once"
+    seen = sweep(replace(view, times=2), cluster=cluster)
+    diagnosis = diagnose(seen, cluster.memory(), cluster.settings)
+    (fault,) = diagnosis.faults
+    assert fault.key == (Code.LOOPBACK_EXPIRED, "") and diagnosis.state is State.APISERVER_DOWN
+    assert "cp1 (for 400 days)" in fault.message and "cp2" not in fault.message and fault.evidence[0].endswith(said)
+    assert doubt([fault.key], diagnose(sweep(), cluster.memory(), cluster.settings), sweep()) == ""
+    assert doubt([fault.key], diagnosis, sweep(Unseen(UnseenKind.TIMEOUT, "late")))
+
+
+@pytest.mark.parametrize(
+    ("days", "image", "soon"),
+    [
+        (334, "v1.28.5", False),
+        (336, "v1.28.5", True),
+        (500, "v1.28.5", True),
+        (390, "v1.33.2", False),
+        (396, "v1.33.2", True),
+    ],
+)
+def test_that_it_soon_cannot_is_a_warning(days: int, image: str, soon: bool) -> None:
+    cluster = Cluster(1).container("cp1", "kube-apiserver", started_at=NOW - timedelta(days=days))
+    host = cluster.hosts["cp1"]
+    assert isinstance(host, HostView)
+    view = host.manifests["kube-apiserver"]
+    content = re.sub(r"image: \S+", f"image: registry.k8s.io/kube-apiserver:{image}", view.content)
+    cluster.manifest("cp1", "kube-apiserver", replace(view, content=content))
+    diagnosis = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    assert bool(diagnosis.find(Code.LOOPBACK_EXPIRES, "cp1")) is soon and not diagnosis.faults
+
+
+def test_a_webhook_whose_certificate_is_over_is_not_the_api_servers() -> None:
+    view = answer(500, f'Internal error occurred: failed calling webhook "p": {POST}x509: certificate has expired')
+    assert isinstance(view, TryView) and view.webhook == "p" and not view.itself
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import RuleGap, SilentDns
 from recoverd.model.node_look import NodeLook, PodLog
 from recoverd.model.node_operations import Agent, RestartDaemonPods
+from recoverd.model.observation import EndpointHealth
 from recoverd.observe.pod_logs import read
 from recoverd.playbooks.base import Refusal
 from tests.unit.builders import NOW, Cluster
@@ -93,6 +94,75 @@ def test_the_cnis_agent_says_why() -> None:
     line = 'Error registering network: failed to acquire lease: node "w2" pod cidr not assigned'
     found = only(says(net, line, now=False, container="kube-flannel", pod="kube-flannel/kube-flannel-ds-x"))
     assert found.key == (Code.CNI_AGENT_DOWN, "w2") and "--allocate-node-cidrs=true" in found.message
+
+
+CILIUM = {"kind": "cni", "daemonset": "kube-system/cilium", "pod": "cilium-x", "running": None}
+CUT_OFF = (
+    'level=error msg="Unable to contact k8s api-server" error="Get \\"https://10.99.1.12:6443/api/v1/namespaces/kube-system'
+    '\\": dial tcp 10.99.1.12:6443: connect: no route to host" ipAddr="https://10.99.1.12:6443" subsys=k8s-client'
+)
+
+
+@pytest.mark.parametrize("health", [EndpointHealth.UNREACHABLE, EndpointHealth.READY])
+def test_an_agent_that_asks_one_api_server_alone_is_not_restarted_while_that_is_away(health: EndpointHealth) -> None:
+    """Cilium's k8sServiceHost is often that of the first control plane."""
+    net = PodNetwork(Cluster(3, 2)).agent("w2", **{**ENDED, **CILIUM, "bad_for": 61.0})
+    net.cluster.endpoint("cp2", health)
+    says(net, CUT_OFF, now=False, container="cilium-agent", pod="kube-system/cilium-x")
+    found = net.seen().find(Code.CNI_AGENT_DOWN, "w2")
+    assert found is not None
+    if health is EndpointHealth.READY:
+        assert type(found.facts) is Facts, "it serves again, and a fresh agent finds it at once"
+    else:
+        assert isinstance(found.facts, CureFacts) and "the API server at 10.99.1.12:6443 alone" in found.message
+
+
+def test_what_ciliums_agent_waits_for_is_read_where_that_has_said_nothing_itself() -> None:
+    of = [("pod-log", f"{container} kube-system/cilium-x") for container in ("config", "cilium-agent")]
+    ages = {"new": 5, "old": 86400}
+    at = {n: f"{NOW - timedelta(seconds=s):%Y-%m-%dT%H:%M:%SZ} stderr F {n}" for n, s in ages.items()}
+    for lines, container in (
+        ((["new"], ["old"]), "config"),
+        ((["new"], ["new"]), "cilium-agent"),
+        (([], []), "config"),
+    ):
+        found = read([(*o, [at[x] for x in said]) for o, said in zip(of, lines, strict=True)], NOW)
+        assert found["kube-system/cilium-x"].container == container
+
+
+CALICO = {"kind": "cni", "daemonset": "kube-system/calico-node", "pod": "calico-node-x", "running": None}
+
+
+@pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
+def test_calicos_agent_without_any_session_is_not_restarted_for_it(playbook: str) -> None:
+    net = PodNetwork().agent("w2", **CALICO, ready=False, status="Running", bad_for=61.0)
+    net.cluster.host("w2", node=NodeLook(bgp={"10.99.1.11": False, "10.99.1.21": False}))
+    found = only(net)
+    assert found.key == (Code.CNI_AGENT_DOWN, "w2") and isinstance(found.facts, CureFacts)
+    assert "has no BGP session with any other node" in found.message and "TCP port 179" in found.message
+    assert "by its own words" not in found.message
+    assert found.evidence[-1].endswith("calls 10.99.1.11, 10.99.1.21 in vain"), found.evidence
+    answer = ask(playbook, situation(Cluster(1, 3), found), found)
+    assert isinstance(answer, Refusal) and "TCP port 179" in answer.reason, answer
+
+
+@pytest.mark.parametrize(
+    ("sessions", "changes"),
+    [
+        ({"10.99.1.11": True, "10.99.1.21": False}, {}),
+        (None, {}),
+        ({}, {"daemonset": "kube-flannel/kube-flannel-ds"}),
+        ({}, {"status": "CrashLoopBackOff"}),
+    ],
+    ids=["a session", "nobody listens", "no Calico", "ends"],
+)
+def test_what_else_keeps_a_cnis_agent_is_not_its_sessions(
+    sessions: dict[str, bool] | None, changes: dict[str, str]
+) -> None:
+    net = PodNetwork().agent("w2", **{**CALICO, "ready": False, "status": "Running", "bad_for": 61.0, **changes})
+    net.cluster.host("w2", node=NodeLook(bgp=sessions))
+    found = only(net)
+    assert found.key == (Code.CNI_AGENT_DOWN, "w2") and type(found.facts) is Facts
 
 
 def test_the_clusters_dns_says_why() -> None:

@@ -16,6 +16,7 @@ from recoverd.model.network import NetworkView, SilentDns
 from recoverd.model.node_look import FileView, NodeLook
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.observe.kubelet import ListedPod
+from recoverd.observe.lists import Answered
 from recoverd.observe.names import NameWatch
 from recoverd.observe.services import Endpoint, ServicePort
 from tests.unit.builders import NOW, Cluster
@@ -71,6 +72,59 @@ def test_another_resolv_conf_is_none_of_it(text: str) -> None:
 def test_on_a_node_that_is_not_ready_the_node_is_what_is_found() -> None:
     made = cluster().node("w1", ready=False)
     assert Code.DNS_DOWN not in {f.code for f in judged(made).findings}
+
+
+def listed_services(*ports: tuple[str, int, str]) -> Answered:
+    items = [
+        {"metadata": {"namespace": ns, "name": f"s{n}"}, "spec": {"ports": [{"port": p, "protocol": proto}]}}
+        for n, (ns, p, proto) in enumerate(ports)
+    ]
+    return Answered({"items": items}, NOW)
+
+
+READY = ListedPod(
+    "uid",
+    "kube-system/coredns-1",
+    "w1",
+    "10.0.0.1",
+    "Running",
+    ready=True,
+    created=NOW,
+    deleting=False,
+    labels={"k8s-app": "kube-dns"},
+)
+
+
+def test_pods_of_dns_to_which_no_service_leads_are_a_fault() -> None:
+    watch, gone = NameWatch(), listed_services(("default", 443, "TCP"), ("other", 53, "TCP"))
+    assert watch.look([], NOW, [READY], gone) == {DNS: SilentDns(NOW, (READY.name,), ("w1",), True)}
+    later = watch.look([], NOW + timedelta(seconds=95), [READY], gone)
+    assert later[DNS].since == NOW
+    made = Cluster(workers=2)
+    made.network = NetworkView(1, {}, {}, silent_dns={DNS: replace(later[DNS], since=NOW - timedelta(seconds=95))})
+    (fault,) = judged(made).faults
+    assert fault.key == (Code.DNS_DOWN, DNS) and "no service in kube-system leads to them" in fault.message
+    assert "clusterDNS" in fault.message and "describe pods" not in fault.message
+    assert (
+        doubt([fault.key], judged(Cluster(workers=2)), made.observation()) == f"no service leads to the pods of {DNS}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pods", "services"),
+    [
+        ([READY], listed_services(("kube-system", 53, "UDP"))),
+        ([READY], Unseen(UnseenKind.TIMEOUT, "late")),
+        ([READY], None),
+        ([replace(READY, ready=False)], listed_services(("default", 443, "TCP"))),
+        ([replace(READY, labels={})], listed_services(("default", 443, "TCP"))),
+        ([replace(READY, deleting=True)], listed_services(("default", 443, "TCP"))),
+    ],
+    ids=["over UDP alone", "services unseen", "not asked", "not ready", "of something else", "being deleted"],
+)
+def test_other_pods_without_a_service_are_none(pods: list[ListedPod], services: Answered | Unseen | None) -> None:
+    assert NameWatch().look([], NOW, pods, services) == {}
+    assert NameWatch().look([port(True)], NOW, [READY], listed_services()) == {}, "it is served by another"
 
 
 def test_it_is_gone_when_one_is_seen_ready() -> None:

@@ -15,13 +15,16 @@ from recoverd.memory.remember import LOSS_SETTLE, SETTLE, Sights, remember
 from recoverd.model.catalogue import Code
 from recoverd.model.codec import dump, load
 from recoverd.model.events import Acknowledged, Observed
-from recoverd.model.facts import PodNetworkFacts
+from recoverd.model.facts import CureFacts, PodNetworkFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory, NodeNetwork, Setback
 from recoverd.model.network import Link, NodeNetworkView, ProbeAnswer, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, ObjectsView, Observation, Unseen, UnseenKind
+from recoverd.observe.answers import device_of
+from recoverd.playbooks.base import Refusal
 from tests.unit.builders import NOW, Cluster
 from tests.unit.pod_network import API, DNS, WEB, PodNetwork
+from tests.unit.rungs import ask, situation
 
 Change = Callable[[PodNetwork], object]
 
@@ -515,6 +518,36 @@ def test_dns_has_a_finding_of_its_own() -> None:
     network = PodNetwork()
     network.services = [replace(s, service=DNS, dns=True) if s.service == WEB else s for s in network.services]
     assert faults(network.service_fails("w2", DNS).seen()) == [(Code.DNS_UNREACHABLE, "w2")]
+
+
+def test_dns_whose_address_is_on_a_device_of_the_node_itself_is_no_fault_of_its_agents() -> None:
+    network = PodNetwork()
+    network.services = [
+        replace(s, service=DNS, dns=True, device="nodelocaldns") if s.service == WEB else s for s in network.services
+    ]
+    (fault,) = network.service_fails("w2", DNS, ProbeAnswer.REFUSED).seen().faults
+    assert fault.key == (Code.DNS_UNREACHABLE, "w2") and isinstance(fault.facts, CureFacts)
+    assert "is on the device nodelocaldns of w2 itself, where NodeLocal DNSCache is to answer" in fault.message
+    for playbook in ("restart-node-agents", "rolling-worker-reboot"):
+        answer = ask(playbook, situation(network.cluster, fault), fault)
+        assert isinstance(answer, Refusal) and f"w2 ({Code.DNS_UNREACHABLE}) no restart" in answer.reason, answer
+
+
+@pytest.mark.parametrize(
+    ("address", "device"),
+    [
+        ("10.96.0.10:53", "nodelocaldns"),
+        ("10.96.0.80:80", ""),
+        ("10.96.0.1:443", ""),
+        ("[fd00:96::a]:53", "nodelocaldns"),
+    ],
+)
+def test_a_services_address_on_a_device_of_the_node_is_seen_but_for_those_of_ipvs(address: str, device: str) -> None:
+    links = (
+        Link("kube-ipvs0", "dummy", True, ("10.96.0.80/32",)),
+        Link("nodelocaldns", "dummy", True, ("169.254.20.10/32", "10.96.0.10/32", "fd00:96::a/128")),
+    )
+    assert device_of(links, address) == device
 
 
 @pytest.mark.parametrize(
