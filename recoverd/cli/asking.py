@@ -11,7 +11,8 @@ import click
 
 from recoverd.cli.program import in_json
 from recoverd.cli.render import Printer
-from recoverd.control.client import Denied, NoDaemon
+from recoverd.control import SHOWN
+from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
 
 T = TypeVar("T")
@@ -30,6 +31,21 @@ in_emergency = click.option(
     is_flag=True,
     help="Go alone where two persons are needed, and the configuration lets one; with --reason. Everybody is told.",
 )
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def limited(most: int) -> Callable[[Command], Command]:
+    """The option that says how many are told at most."""
+    return click.option(
+        "--limit",
+        metavar="N",
+        type=click.IntRange(1, 10**9),
+        default=most,
+        show_default=True,
+        help="So many at most, the newest ones; how many older ones there are is told.",
+    )
+
+
 in_full = click.option("--full", is_flag=True, help="Everything, with nothing folded.")
 
 
@@ -60,6 +76,15 @@ def answered(answer: dict[str, Any], output: str, text: Callable[[Printer], None
             raise
         click.echo(f"recoverctl: the answer has no {lacking}: {client.strange}; -o json shows what it has", err=True)
         sys.exit(REFUSED)
+
+
+def tell_older(client: ControlClient, answer: dict[str, Any], what: str) -> None:
+    """On stderr, beside either form of the answer: that it is not all there is."""
+    shown = len(answer[what])
+    if older := answer.get("older"):
+        click.echo(f"recoverctl: {older} older ones are not shown; --limit {shown + older} shows all", err=True)
+    elif older is None and shown >= SHOWN:
+        click.echo(f"recoverctl: there may be older ones, which are not shown: {client.strange}", err=True)
 
 
 def done(answer: dict[str, Any], output: str) -> None:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from recoverd import __version__
 from recoverd.config.types import Access
-from recoverd.control import VERSION, shapes
+from recoverd.control import ASKED, SHOWN, VERSION, shapes
 from recoverd.control.changes import Texts, nothing, texts
 from recoverd.control.door import Caller, Count, Door, Forbidden, Right
 from recoverd.control.protocol import Controller, JoinEnded, Told
@@ -78,16 +78,18 @@ class ControlServer:
         router = application.router
 
         async def plans(request: web.Request) -> web.Response:
-            rows = await ask.plans(all=request.query.get("all") == "1", of=request.query.get("of", ""))
+            everything, of = request.query.get("all") == "1", request.query.get("of", "")
+            rows = await ask.plans(all=everything, of=of, limit=_limit(request))
             script = {"script": shapes.functions(rows)} if request.query.get("script") == "1" else {}
-            return _json({"plans": [shapes.plan(p, _there(ask, p)) for p in rows], **script})
+            return _json({"plans": [shapes.plan(p, _there(ask, p)) for p in rows], "older": rows.older, **script})
 
         async def shadow(request: web.Request) -> web.Response:
-            rows = await ask.shadows(request.query.get("cluster"))
-            return _json({"shadows": [shapes.shadow(p) for p in rows]})
+            rows = await ask.shadows(request.query.get("cluster"), _limit(request))
+            return _json({"shadows": [shapes.shadow(p) for p in rows], "older": rows.older})
 
         async def incidents(request: web.Request) -> web.Response:
-            return _json({"incidents": [shapes.incident(i) for i in await ask.incidents(request.query.get("cluster"))]})
+            rows = await ask.incidents(request.query.get("cluster"), _limit(request))
+            return _json({"incidents": [shapes.incident(i) for i in rows], "older": rows.older})
 
         async def show(request: web.Request) -> web.Response:
             return _json(shapes.report(await ask.report(request.match_info["incident"])))
@@ -101,8 +103,8 @@ class ControlServer:
             )
 
         async def audit(request: web.Request) -> web.Response:
-            rows = await ask.audit(_since(request), request.query.get("cluster", ""))
-            return _json({"requests": [shapes.asked(row) for row in rows]})
+            rows = await ask.audit(_since(request), request.query.get("cluster", ""), _limit(request, ASKED))
+            return _json({"requests": [shapes.asked(row) for row in rows], "older": rows.older})
 
         router.add_get("/v1/status", self._status)
         router.add_get("/v1/dump/{cluster}", dump)
@@ -257,6 +259,14 @@ def _about(body: dict[str, Any], id: str) -> dict[str, str]:
 def _said(body: dict[str, Any], key: str) -> str:
     value = body.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _limit(request: web.Request, otherwise: int = SHOWN) -> int:
+    """How many are wanted at most; a recoverctl of before does not say."""
+    text = request.query.get("limit", str(otherwise))
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+        raise web.HTTPBadRequest(text=f"limit is no number: {text}")
+    return int(text)
 
 
 def _since(request: web.Request) -> datetime:

@@ -15,6 +15,7 @@ from recoverd import __version__
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.daemon import strangers
 from recoverd.engine.journal import Journal
+from recoverd.engine.journal_rows import Newest
 from recoverd.engine.loop import ClusterLoop, now
 from recoverd.engine.writer import JournalWriter
 from recoverd.model.audit import AuditEntry
@@ -107,7 +108,7 @@ class Service:
     def revision(self) -> int:
         return self._published
 
-    async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
+    async def incidents(self, cluster: str | None, limit: int | None = None) -> Newest[Incident]:
         found = await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=limit))
         if cluster is not None and not found:  # of one that is not watched any more, the journal knows them
             self._known(cluster)
@@ -126,18 +127,18 @@ class Service:
 
         return await self._writer.read(gather)
 
-    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+    async def plans(self, *, all: bool, of: str = "", limit: int | None = None) -> Newest[Plan]:
         if of and (found := await self._writer.read(lambda j: j.plan(of))):
-            return [found]
-        chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
+            return Newest([found])
+        chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all, limit=limit))
         if of and not chosen and of not in self.names() and await self._writer.read(lambda j: j.incident(of)) is None:
             raise await self._stranger(strangers.ANY, of)
         return chosen
 
-    async def shadows(self, cluster: str | None) -> list[Plan]:
+    async def shadows(self, cluster: str | None, limit: int | None = None) -> Newest[Plan]:
         if cluster is not None:
             self._known(cluster)
-        return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW))
+        return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW, limit=limit))
 
     async def approve(
         self, plan: str, by: str, reason: str, digest: str, *, person: int | None = None, emergency: bool = False
@@ -304,8 +305,8 @@ class Service:
             entry = replace(entry, cluster=await self._writer.read(lambda j: _cluster_of(j, entry.subject)))
         await self._writer.write([SaveAudit(entry)])
 
-    async def audit(self, since: datetime, cluster: str) -> list[AuditEntry]:
-        found = await self._writer.read(lambda j: j.audit(since, cluster))
+    async def audit(self, since: datetime, cluster: str, limit: int | None = None) -> Newest[AuditEntry]:
+        found = await self._writer.read(lambda j: j.audit(since, cluster, limit))
         if cluster and not found and not await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=1)):
             self._known(cluster)  # of one that is not watched any more, the journal knows what was asked
         return found

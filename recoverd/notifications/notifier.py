@@ -99,7 +99,7 @@ class Notifier:
         oldest = datetime.now(UTC) - timedelta(seconds=PATIENCE)
 
         def closed(journal: Journal) -> list[Incident]:
-            return [i for i in journal.incidents(limit=50) if i.closed_at and i.closed_at >= oldest]
+            return journal.incidents(closed_since=oldest)
 
         for incident in await self._writer.read(closed):
             self._closed.setdefault(incident.cluster, []).append(incident)

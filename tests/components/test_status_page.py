@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from recoverd.engine.journal_rows import Newest
 from recoverd.engine.loop import now
 from recoverd.model.finding import Finding, Phase, Severity, State
 from recoverd.model.plan import Incident, Plan, TimelineEntry
@@ -106,12 +107,12 @@ class Asked:
     def revision(self) -> int:
         return 0
 
-    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+    async def plans(self, *, all: bool, of: str = "", limit: int | None = None) -> Newest[Plan]:
         self.reads += 1
-        return self.open
+        return Newest(self.open)
 
-    async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
-        return [i for i in self.known if cluster in (None, i.cluster)][:limit]
+    async def incidents(self, cluster: str | None, limit: int | None = None) -> Newest[Incident]:
+        return Newest([i for i in self.known if cluster in (None, i.cluster)][:limit])
 
 
 def cluster(name: str = "prod", nodes: int = 1, **changes: Any) -> ClusterStatus:
