@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from recoverd.cli.program import in_json
+from recoverd.cli.program import Program, in_json
 from recoverd.cli.render import Printer
 from recoverd.control import SHOWN
 from recoverd.control.client import ControlClient, Denied, NoDaemon
@@ -26,6 +26,24 @@ as_json = click.option(
     show_default=True,
     help="How to print the answer.",
 )
+
+
+class Asking(Program):
+    """The program that asks. An answer in which something is missing is that of a daemon of another version."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyError as lacking:
+            client = ctx.obj
+            if not isinstance(client, ControlClient) or not client.strange:
+                raise
+            click.echo(
+                f"recoverctl: the answer has no {lacking}: {client.strange}; -o json shows what it has", err=True
+            )
+            sys.exit(REFUSED)
+
+
 in_emergency = click.option(
     "--emergency",
     is_flag=True,
@@ -64,18 +82,11 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 def answered(answer: dict[str, Any], output: str, text: Callable[[Printer], None]) -> None:
-    """Print it. An answer in which something is missing is that of a daemon of another version, which is said."""
+    """Print it."""
     if output == "json":
         click.echo(in_json(answer, 2))
-        return
-    try:
+    else:
         text(Printer())
-    except KeyError as lacking:
-        client = click.get_current_context().find_root().obj
-        if not client.strange:
-            raise
-        click.echo(f"recoverctl: the answer has no {lacking}: {client.strange}; -o json shows what it has", err=True)
-        sys.exit(REFUSED)
 
 
 def tell_older(client: ControlClient, answer: dict[str, Any], what: str) -> None:

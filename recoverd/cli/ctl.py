@@ -16,10 +16,21 @@ import click
 from recoverd import __version__
 from recoverd.cli import approval, audits, completing, watching
 from recoverd.cli import check as checking
-from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full, limited, tell_older
+from recoverd.cli.asking import (
+    REFUSED,
+    Asking,
+    answered,
+    as_json,
+    done,
+    finish,
+    in_emergency,
+    in_full,
+    limited,
+    tell_older,
+)
 from recoverd.cli.completing import DEFAULT_SOCKET
 from recoverd.cli.help import WithPlaybooks, add_words
-from recoverd.cli.program import Program, in_json
+from recoverd.cli.program import in_json
 from recoverd.cli.render import Printer, happened
 from recoverd.control import ASKED, SHOWN
 from recoverd.control.client import ControlClient, Denied, NoDaemon
@@ -28,7 +39,7 @@ from recoverd.model.text import clean
 EXITS = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon answers, 4 no such thing; of check: Nagios' own."
 
 
-@click.group(cls=Program, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Asking, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--socket",
     type=click.Path(
@@ -67,6 +78,10 @@ def check(client: ControlClient, cluster: str | None) -> None:
         code, line = checking.verdict(answer["clusters"], answer.get("notices", []))
     except (Denied, NoDaemon) as error:
         code, line = checking.UNKNOWN, f"UNKNOWN: {error}"
+    except KeyError as lacking:
+        if not client.strange:
+            raise
+        code, line = checking.UNKNOWN, f"UNKNOWN: the answer has no {lacking}: {client.strange}"
     click.echo(clean(line))
     sys.exit(code)
 

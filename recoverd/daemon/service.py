@@ -41,7 +41,7 @@ from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
-from recoverd.model.text import meant
+from recoverd.model.text import meant, utc
 from recoverd.playbooks.join_checks import OF_THE_SWEEP
 
 JUDGED = 3
@@ -53,14 +53,14 @@ LOOKED_WITHIN = 10.0
 WATCH_BACKLOG = 1000
 """Lines a slow watcher may lag behind before it loses the oldest."""
 
-Trial = Callable[[str | None], Awaitable[list[Delivery] | None]]
-"""Sends a test to one receiver, or to all; None where there is no such receiver."""
+Trial = Callable[[str | None], Awaitable[list[Delivery]]]
+"""Sends a test to one receiver, or to all. Raises `Refused` where there is no such receiver."""
 log = structlog.get_logger()
 
 
-async def nobody(receiver: str | None) -> list[Delivery] | None:
+async def nobody(receiver: str | None) -> list[Delivery]:
     """A daemon that tells nobody."""
-    return None if receiver else []
+    return []
 
 
 class Service:
@@ -156,7 +156,7 @@ class Service:
         if stands and stands.id == plan and stands.status is PlanStatus.AWAITING_APPROVAL and stands.first:
             return (
                 f"plan {plan} ({found.playbook} on {found.cluster}): 1 of 2, by {by}; another person must approve it "
-                f"before {stands.expires_at:%H:%M:%S} UTC, and nothing is done until then"
+                f"before {utc(stands.expires_at)}, and nothing is done until then"
             )
         if stands and stands.id == plan and stands.waits_for:
             return (
@@ -313,10 +313,6 @@ class Service:
 
     async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
         told = await self._trial(receiver)
-        if told is None:
-            raise Refused(
-                f"there is no receiver {receiver}; `notifications` in the configuration names them", missing=True
-            )
         if not told:
             raise Refused("nobody is told anything: the configuration has neither `notifications` nor a `heartbeat`")
         outcomes = ", ".join(f"{d.receiver} {'told' if d.ok else f'not told ({d.detail})'}" for d in told)

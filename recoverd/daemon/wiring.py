@@ -77,7 +77,7 @@ async def _run(config: Config, path: Path) -> int:
         if not config.store:  # else with each cluster that is taken over
             metrics.seed(journal.incidents(), journal.plans())
         service.loops = watches.loops
-        server = ControlServer(service, config.socket, metrics.asked)
+        server = ControlServer(service, config.socket, metrics.asked, config.store.bastion if config.store else "")
         server.let(config.access)
         await server.start()
         stack.push_async_callback(server.stop)
