@@ -16,7 +16,7 @@ from recoverd.model.fleet import Around, CommonCause, Neighbour
 from recoverd.model.observation import NodeView
 from recoverd.model.plan import ActionRecord
 from recoverd.model.settings import Bounds, FleetBounds
-from recoverd.model.text import some
+from recoverd.model.text import some, utc
 
 NAMED = 5
 """Clusters of many that are named."""
@@ -46,9 +46,9 @@ def unasked(
             what = "ended without success" if action.ok is False else "repaired the same thing"
             return Blocked(
                 "cooldown",
-                f"{playbook} {what} at {_clock(action.ended_at or action.started_at)}; bound `cooldown` "
+                f"{playbook} {what} at {utc(action.ended_at or action.started_at)}; bound `cooldown` "
                 f"({bounds.cooldown:g} s) keeps it from "
-                f"running unasked for the same cause until {_clock(until)}, unless the incident is "
+                f"running unasked for the same cause until {utc(until)}, unless the incident is "
                 "acknowledged (recoverctl ack)",
                 until,
             )
@@ -58,9 +58,9 @@ def unasked(
         until = recent[-bounds.attempts].started_at + window
         return Blocked(
             "attempts",
-            f"{playbook} ran {len(recent)} times since {_clock(recent[0].started_at)}; bound `attempts` allows "
+            f"{playbook} ran {len(recent)} times since {utc(recent[0].started_at)}; bound `attempts` allows "
             f"{bounds.attempts} within "
-            f"{bounds.window:g} s, so not again unasked until {_clock(until)}, unless the incidents are "
+            f"{bounds.window:g} s, so not again unasked until {utc(until)}, unless the incidents are "
             "acknowledged (recoverctl ack)",
             until,
         )
@@ -127,7 +127,7 @@ def common_causes(clusters: Mapping[str, Neighbour], bounds: FleetBounds) -> tup
 def above(cause: CommonCause) -> str:
     """What is said of a cause above the clusters."""
     return (
-        f"{cause.code} began in {len(cause.clusters)} clusters together, from {_clock(cause.since)} on "
+        f"{cause.code} began in {len(cause.clusters)} clusters together, from {utc(cause.since)} on "
         f"({_and(cause.clusters)}), so what causes it is above them: the bastion's own network, an image, a CA, "
         "whatever they have in common"
     )
@@ -152,7 +152,3 @@ def prune(history: Sequence[ActionRecord], bounds: Bounds, now: datetime) -> tup
 
 def _listed(names: Sequence[str]) -> str:
     return f" ({', '.join(names)})" if names else ""
-
-
-def _clock(at: datetime) -> str:
-    return at.strftime("%H:%M:%S UTC")

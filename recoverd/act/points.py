@@ -5,10 +5,13 @@ them, and the surplus removed.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from recoverd.act import point_hook, scratch
 from recoverd.act.carry import hand
@@ -23,6 +26,7 @@ from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoin
 from recoverd.model.points import PointSettings, RestorePoint, point_id, surplus
 from recoverd.model.settings import ClusterSettings
 
+T = TypeVar("T")
 VIEW_SECONDS, NODE_SECONDS, FORGET_SECONDS, HOOK_SECONDS = 5.0, 60.0, 10.0, 10.0
 MIB = 1 << 20
 SCRATCH_LOGS = 192 * MIB
@@ -66,6 +70,9 @@ class PointKeeper:
         self._etcd = etcd
         self._clock = clock
         self._turn = asyncio.Lock()
+        # of its own: a directory on a file server that is away holds a thread for as long as that lasts, and all that
+        # share theirs with it, the journal and the resolver of names, would wait for it
+        self._disk = ThreadPoolExecutor(1, "restore-points")
         self._patient: asyncio.Task[RestorePoint] | None = None
         """The taking of a point that no plan waits for."""
         self._orphans: tuple[str, ...] = ()
@@ -74,13 +81,11 @@ class PointKeeper:
         """What is on the disk; removes what a crash left of a point that was never whole."""
         async with self._turn:
             try:
-                return await asyncio.to_thread(self._look)
+                return await self._on_disk(self._look)
             except OSError as error:
-                return StepResult(
-                    False,
-                    f"the restore points in {self._store.root} cannot be looked at: {error}. See "
-                    "that recoverd may write there",
-                )
+                root = self._store.root
+                what = f"the restore points in {root} cannot be looked at: {error}"
+                return StepResult(False, f"{what}. {_cure(error, root)}")
 
     async def take(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False) -> StepResult:
         """Take one from the member on `host`, by `until` in the event loop's time. One that
@@ -103,7 +108,7 @@ class PointKeeper:
             self._patient.cancel()
         async with self._turn:
             try:
-                points, problems = await asyncio.to_thread(self._prepare)
+                points, problems = await self._on_disk(self._prepare)
                 if resume and operation.urgent and (there := next((p for p in points if p.why == operation.why), None)):
                     return StepResult(True, f"{_told(there)}, taken before a restart", already_done=True, points=points)
                 task = asyncio.create_task(self._take(operation, host, points, until), name="restore point")
@@ -111,22 +116,20 @@ class PointKeeper:
                 point = await self._ended(task)
                 kept, gone, stuck = await self._retain()
             except GaveWay as gave_way:
-                return StepResult(False, str(gave_way), points=await asyncio.to_thread(self._listed))
+                return StepResult(False, str(gave_way), points=await self._on_disk(self._listed))
             except PointFailed as failed:
                 await self._forget_orphans()
                 return StepResult(
-                    False, f"{failed}. Nothing was changed in the cluster", points=await asyncio.to_thread(self._listed)
+                    False, f"{failed}. Nothing was changed in the cluster", points=await self._on_disk(self._listed)
                 )
             except OSError as error:
                 await self._forget_orphans()
-                what = (
-                    f"no restore point could be written in {self._store.root} on the bastion: {error}. Make "
-                    "room there or see to its disk"
-                )
+                root = self._store.root
                 return StepResult(
                     False,
-                    f"{what}; nothing was left behind and nothing was changed in the cluster",
-                    points=self._listed(),
+                    f"no restore point could be written in {root} on the bastion: {error}; nothing was left behind and "
+                    f"nothing was changed in the cluster. {_cure(error, root)}",
+                    points=await self._on_disk(self._listed),
                 )
             finally:
                 self._patient = None
@@ -156,7 +159,7 @@ class PointKeeper:
         view = await self._healthy(host, until)
         self._room(view.db_size)
         now = self._clock()
-        id = point_id(self._cluster.name, now, await asyncio.to_thread(self._store.names))
+        id = point_id(self._cluster.name, now, await self._on_disk(self._store.names))
         sequence = max((p.sequence for p in points), default=0) + 1
         draft = _Draft(id, sequence, self._store.begin(id), operation.why, host)
         try:
@@ -238,7 +241,7 @@ class PointKeeper:
                 write(draft.directory / path, data)
             self._store.commit(draft.directory, point)
 
-        await _to_its_end(commit)
+        await self._to_its_end(commit)
         return point
 
     # --- is it any good? ---
@@ -257,7 +260,7 @@ class PointKeeper:
             )
             point = replace(point, how_verified=why)
         except scratch.Refuted as refuted:
-            await asyncio.to_thread(self._store.remove, point.id)
+            await self._on_disk(self._store.remove, point.id)
             self._orphans = (*self._orphans, point.id)
             raise PointFailed(
                 f"the snapshot from {point.host} has a good hash and cannot be restored, so it was not kept: "
@@ -269,7 +272,7 @@ class PointKeeper:
             point = replace(
                 point, revision=restored.revision, keys=keys, verified_at=self._clock().timestamp(), how_verified=how
             )
-        await _to_its_end(lambda: self._store.update(point))
+        await self._to_its_end(lambda: self._store.update(point))
         return point
 
     async def _restored(
@@ -309,6 +312,18 @@ class PointKeeper:
 
     # --- the disk ---
 
+    async def _on_disk(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, call, *arguments)
+
+    async def _to_its_end(self, call: Callable[[], None]) -> None:
+        """Waited for even when cancelled: what is being written must not be removed at the same time."""
+        task = asyncio.create_task(self._on_disk(call))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
     def _look(self) -> StepResult:
         self._store.open()
         orphans = self._store.leftovers()
@@ -340,27 +355,29 @@ class PointKeeper:
 
     async def _retain(self) -> tuple[tuple[RestorePoint, ...], list[str], list[str]]:
         """Remove the surplus, here and on the nodes: what is left, the ids that went, and what could not be removed."""
-        points, _ = await asyncio.to_thread(self._store.list)
+        points, _ = await self._on_disk(self._store.list)
         going, stuck = [], []
         for point in surplus(points, self._settings, self._clock().timestamp()):
             try:
-                await asyncio.to_thread(self._store.remove, point.id)
+                await self._on_disk(self._store.remove, point.id)
                 going.append(point.id)
             except OSError as error:
                 stuck.append(f"the surplus {point.id} could not be removed: {error}; remove {point.directory} by hand")
         self._orphans = (*self._orphans, *going)
         await self._forget_orphans()
-        return (await asyncio.to_thread(self._store.list))[0], going, stuck
+        return (await self._on_disk(self._store.list))[0], going, stuck
 
 
-async def _to_its_end(call: Callable[[], None]) -> None:
-    """In a thread, and waited for even when cancelled: what is being written must not be removed at the same time."""
-    task = asyncio.create_task(asyncio.to_thread(call))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+def _cure(error: OSError, root: Path) -> str:
+    """What to do about a folder in which a point cannot be kept."""
+    if error.errno == errno.EROFS:
+        return (
+            "Its file system is read-only, for all or for this unit, which may write in its own folders alone: "
+            f"systemctl edit recoverd, [Service], ReadWritePaths={root.parent}"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"See that {root} is of the user that recoverd runs as, with mode 0700"
+    return "Make room there or see to its disk"
 
 
 def _told(point: RestorePoint) -> str:

@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 
-from recoverd.report.words import place
+from recoverd.report.words import CALM, pause, place
 
 Shape = dict[str, Any]
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 WORST = (CRITICAL, UNKNOWN, WARNING, OK)
-CALM = ("healthy", "maintenance")
 
 
 class Plugin(click.Command):
@@ -63,6 +62,6 @@ def _of(c: Shape) -> tuple[int, str]:
     if c["state"] not in CALM:
         return CRITICAL, f"is {place(c)}: {c['summary']}"
     if c["paused"]:
-        return WARNING, f"is {place(c)} and paused: {c['pause_reason']}"
+        return WARNING, f"is {place(c)} and {pause(c)}"
     warned = [f for f in c["findings"] if f["severity"] == "warning"]
     return (WARNING, f"is {place(c)}: {warned[0]['message']}") if warned else (OK, "")

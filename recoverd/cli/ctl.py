@@ -16,18 +16,30 @@ import click
 from recoverd import __version__
 from recoverd.cli import approval, audits, completing, watching
 from recoverd.cli import check as checking
-from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full
+from recoverd.cli.asking import (
+    REFUSED,
+    Asking,
+    answered,
+    as_json,
+    done,
+    finish,
+    in_emergency,
+    in_full,
+    limited,
+    tell_older,
+)
 from recoverd.cli.completing import DEFAULT_SOCKET
 from recoverd.cli.help import WithPlaybooks, add_words
-from recoverd.cli.program import Program, in_json
+from recoverd.cli.program import in_json
 from recoverd.cli.render import Printer, happened
+from recoverd.control import ASKED, SHOWN
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
 
 EXITS = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon answers, 4 no such thing; of check: Nagios' own."
 
 
-@click.group(cls=Program, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Asking, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--socket",
     type=click.Path(
@@ -66,6 +78,10 @@ def check(client: ControlClient, cluster: str | None) -> None:
         code, line = checking.verdict(answer["clusters"], answer.get("notices", []))
     except (Denied, NoDaemon) as error:
         code, line = checking.UNKNOWN, f"UNKNOWN: {error}"
+    except KeyError as lacking:
+        if not client.strange:
+            raise
+        code, line = checking.UNKNOWN, f"UNKNOWN: the answer has no {lacking}: {client.strange}"
     click.echo(clean(line))
     sys.exit(code)
 
@@ -73,15 +89,17 @@ def check(client: ControlClient, cluster: str | None) -> None:
 @main.command()
 @click.argument("of", metavar="[CLUSTER]", required=False, shell_complete=completing.clusters)
 @click.option("--cluster", shell_complete=completing.clusters, help="The same as the argument.")
+@limited(SHOWN)
 @as_json
 @click.pass_obj
-def incidents(client: ControlClient, of: str | None, cluster: str | None, output: str) -> None:
+def incidents(client: ControlClient, of: str | None, cluster: str | None, limit: int, output: str) -> None:
     """Every incident, or those of CLUSTER, newest first."""
     if of and cluster and of != cluster:
         raise click.UsageError("of one CLUSTER, or of all")
     cluster = of or cluster
-    answer = finish(client.get("/v1/incidents", **({"cluster": cluster} if cluster else {})))
+    answer = finish(client.get("/v1/incidents", limit=str(limit), **({"cluster": cluster} if cluster else {})))
     answered(answer, output, lambda p: p.incidents(answer["incidents"]))
+    tell_older(client, answer, "incidents")
 
 
 @main.command()
@@ -127,23 +145,29 @@ def show(client: ControlClient, incident: str, form: str, output: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Those that are no longer open too.")
 @in_full
 @click.option("--script", is_flag=True, help="With the shell functions that their steps call on the machines.")
+@limited(SHOWN)
 @as_json
 @click.pass_obj
-def plans(client: ControlClient, of: str | None, everything: bool, full: bool, script: bool, output: str) -> None:
+def plans(
+    client: ControlClient, of: str | None, everything: bool, full: bool, script: bool, limit: int, output: str
+) -> None:
     """The plans that wait or run, with evidence and steps; one of them, or those of one incident or cluster."""
     asked = ({"all": "1"} if everything else {}) | ({"script": "1"} if script else {}) | ({"of": of} if of else {})
-    answer = finish(client.get("/v1/plans", **asked))
+    answer = finish(client.get("/v1/plans", limit=str(limit), **asked))
     answered(answer, output, lambda p: p.plans(answer["plans"], answer.get("script", ""), full=full))
+    tell_older(client, answer, "plans")
 
 
 @main.command()
 @click.argument("cluster", required=False, shell_complete=completing.clusters)
+@limited(SHOWN)
 @as_json
 @click.pass_obj
-def shadow(client: ControlClient, cluster: str | None, output: str) -> None:
+def shadow(client: ControlClient, cluster: str | None, limit: int, output: str) -> None:
     """What recoverd would have done where it only observes (`mode: observe`), newest first."""
-    answer = finish(client.get("/v1/shadow", **({"cluster": cluster} if cluster else {})))
+    answer = finish(client.get("/v1/shadow", limit=str(limit), **({"cluster": cluster} if cluster else {})))
     answered(answer, output, lambda p: p.shadows(answer["shadows"]))
+    tell_older(client, answer, "shadows")
 
 
 def _alone(reason: str, *, emergency: bool) -> None:
@@ -340,12 +364,14 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
 @main.command()
 @click.argument("cluster", required=False, default="", shell_complete=completing.clusters)
 @click.option("--since", type=audits.AGE, default="30d", show_default=True, help="How far back: 12h, 30d.")
+@limited(ASKED)
 @as_json
 @click.pass_obj
-def audit(client: ControlClient, cluster: str, since: float, output: str) -> None:
+def audit(client: ControlClient, cluster: str, since: float, limit: int, output: str) -> None:
     """Who asked for what that changes anything, and what came of it, refused requests too; the newest last."""
-    answer = finish(client.get("/v1/audit", since=audits.moment(since), cluster=cluster))
+    answer = finish(client.get("/v1/audit", since=audits.moment(since), cluster=cluster, limit=str(limit)))
     answered(answer, output, lambda p: audits.told(p, answer["requests"]))
+    tell_older(client, answer, "requests")
 
 
 @main.command()

@@ -27,7 +27,7 @@ from recoverd.model.history import History
 from recoverd.model.joining import Check
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.plan import Plan
-from recoverd.model.text import meant
+from recoverd.model.text import meant, utc
 from recoverd.simulate import faults
 from recoverd.simulate.clock import EPOCH, moment, now, run, seconds
 from recoverd.simulate.cluster import ModelCluster
@@ -35,7 +35,7 @@ from recoverd.simulate.script import WAITED, Player, Script, parse
 from recoverd.simulate.stage import Ledger, Stage
 from recoverd.simulate.world import SimulatedWorld
 
-INDENT = 26
+INDENT = 30
 WORDS: Mapping[str, str] = {
     History.OPENED: "confirmed",
     History.FINDING: "found",
@@ -260,13 +260,13 @@ class Teller:
             f"revision {leaders[0].store.revision}, {len(leaders[0].store.voters)} voter(s)" if leaders else "no leader"
         )
         self._printer.line(f"etcd: {len(leaders)} cluster alive, {etcd}", indent=2)
-        self._printer.line(f"{seconds():.0f} s of virtual time since {EPOCH:%H:%M:%S}", indent=2)
+        self._printer.line(f"{seconds():.0f} s of virtual time since {utc(EPOCH)}", indent=2)
         return 0 if healthy else 1
 
     def _say(self, word: str, text: str, style: str = "", note: Note | None = None) -> None:
         at = note.entry.at if note else moment(seconds())
         first, *rest = text.split("\n")
-        self._printer.line(f"{at:%H:%M:%S}  {word:<14}  {first}", style)
+        self._printer.line(f"{at:%H:%M:%S} UTC  {word:<14}  {first}", style)
         for line in rest:
             self._printer.line(line, style, INDENT)
 

@@ -14,6 +14,7 @@ from recoverd.machine.decide import Choice
 from recoverd.machine.state import Sweep
 from recoverd.model.codec import load
 from recoverd.model.dump import Dump
+from recoverd.model.text import utc
 from recoverd.playbooks import registry
 
 
@@ -38,7 +39,7 @@ def wrong(error: ValueError) -> str:
 def _lines(dump: Dump) -> Iterator[str]:
     busy = dump.record.plan.id if dump.record.plan and dump.record.run else ""
     diagnosis = diagnose(dump.observation, dump.memory, dump.settings, busy)
-    yield f"{dump.settings.name} at {dump.observation.at:%Y-%m-%d %H:%M:%S} UTC: {diagnosis.state}"
+    yield f"{dump.settings.name} at {utc(dump.observation.at)}: {diagnosis.state}"
     yield f"recoverd {dump.recoverd} stood in {dump.record.state}"
     yield diagnosis.summary
     for finding in diagnosis.findings:

@@ -25,6 +25,7 @@ from recoverd.report.words import (
     grouped,
     observed,
     offset,
+    pause,
     place,
     when,
 )
@@ -115,7 +116,7 @@ class Printer:
         self.line()
         self.prose(f"{c['name']}: {c['summary']}", 0, 2, "bold")
         if c["paused"]:
-            self.line(f"paused: {c['pause_reason']}; recoverctl resume {c['name']}", "yellow", 2)
+            self.line(f"{pause(c)}; recoverctl resume {c['name']}", "yellow", 2)
         if c.get("withheld"):
             self.line(c["withheld"], "yellow", 2)
         elif observed(c):

@@ -10,7 +10,7 @@ import click
 from recoverd.cli.program import in_json
 from recoverd.control.client import ControlClient, NoDaemon
 from recoverd.model.text import clean
-from recoverd.report.words import clock, place
+from recoverd.report.words import place, when
 
 AGAIN = 1.0
 """Seconds between two attempts to reach a daemon that has stopped."""
@@ -50,11 +50,11 @@ async def _awaited(client: ControlClient, cluster: str) -> list[dict[str, Any]]:
 def _stand(clusters: list[dict[str, Any]]) -> None:
     """Who comes late sees what is going on already."""
     for c in clusters:
-        click.echo(clean(f"{'now':8}  {c['name']:12} {place(c):16} {c['explanation'] or c['summary']}"))
+        click.echo(clean(f"{'now':23}  {c['name']:12} {place(c):16} {c['explanation'] or c['summary']}"))
 
 
 def _print(event: dict[str, Any], output: str) -> None:
     if output == "json":
         click.echo(in_json(event))
     else:
-        click.echo(clean(f"{clock(event['at'])}  {event['cluster']:12} {event['event']:16} {event['detail']}"))
+        click.echo(clean(f"{when(event['at'])}  {event['cluster']:12} {event['event']:16} {event['detail']}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import asyncssh
 
-from recoverd.config import kubeconfigs
+from recoverd.config import kubeconfigs, sandbox
 from recoverd.config.kubeconfigs import Entries
 from recoverd.model.places import ip_of
 from recoverd.model.settings import HostSettings
@@ -119,7 +119,8 @@ def _unreadable(path: Path) -> str:
     try:
         path.read_bytes()
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        hidden = sandbox.hidden(path) if "INVOCATION_ID" in os.environ else ""  # as systemd sets it
+        return f"{path} cannot be read: {error.strerror}{f'. {hidden}' if hidden else ''}"
     return f"{path} cannot be read"
 
 

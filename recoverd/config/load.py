@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -10,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from recoverd.config import access, doubts, kubeconfigs, store, windows
+from recoverd.config import access, doubts, kubeconfigs, sandbox, store, windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
 from recoverd.config.lines import Lines
 from recoverd.config.mending import validated
@@ -77,7 +78,7 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
     if errors or file is None:
         raise ConfigError(path, list(dict.fromkeys(errors)), {at: lines.located(at) for at, _ in errors})
     listen = _listen_at(file.listen, warnings)
-    return Config(
+    config = Config(
         state_dir,
         resolve(file.socket, here),
         listen,
@@ -91,6 +92,9 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         FleetBounds(**file.fleet.model_dump()),
         kept,
     )
+    more = tuple(sandbox.doubts(path, config))
+    lines_of = {**config.lines, **{at: lines.located(at) for at, _ in more}}
+    return replace(config, warnings=(*config.warnings, *more), lines=lines_of)
 
 
 def _models(

@@ -72,6 +72,7 @@ class ControlClient:
             ):
                 if response.status != 200:
                     raise self._denied(response, await response.json(content_type=None))
+                self._runs = response.headers.get(VERSION, "")
                 async for line in response.content:
                     yield json.loads(line)
         except aiohttp.ClientPayloadError:

@@ -47,11 +47,16 @@ class Caller:
     """Of the person."""
     account: str
     """Of the user whose process it is."""
+    bastion: str = ""
+    """Of several, the one where it is asked; "" where there is one alone."""
 
     @property
     def by(self) -> str:
-        """As told in timelines: `alice`, or `alice (as root)` where that is another user's process."""
-        return self.name if self.peer.person == self.peer.uid else f"{self.name} (as {self.account})"
+        """As told in timelines: `alice`, or `alice (as root)` where that is another user's process; of several bastions
+        with the one that knows her by that name.
+        """
+        who = self.name if self.peer.person == self.peer.uid else f"{self.name} (as {self.account})"
+        return f"{who} on {self.bastion}" if self.bastion else who
 
     @property
     def person(self) -> int | None:
@@ -68,10 +73,13 @@ class Outcome:
 
 
 class Door:
-    """`access` may be changed at any time; None: whoever may open the socket may do everything."""
+    """`access` may be changed at any time; None: whoever may open the socket may do everything. `bastion`: of several,
+    this one.
+    """
 
-    def __init__(self, controller: Controller, count: Count) -> None:
+    def __init__(self, controller: Controller, count: Count, bastion: str = "") -> None:
         self.access: Access | None = None
+        self._bastion = bastion
         self._controller = controller
         self._count = count
         self._names = Names()
@@ -86,7 +94,8 @@ class Door:
             raise web.HTTPBadRequest(text="the other end of the connection is gone")
         peer = peers.peer(sock)
         account = await self._names.user(peer.uid)
-        return Caller(peer, account if peer.person == peer.uid else await self._names.user(peer.person), account)
+        name = account if peer.person == peer.uid else await self._names.user(peer.person)
+        return Caller(peer, name, account, self._bastion)
 
     async def admit(self, caller: Caller, right: Right) -> None:
         """Raise `Forbidden` where the configuration does not let the person do that; root may do everything."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from recoverd.engine.journal_rows import StepRow
+from recoverd.engine.journal_rows import Newest, StepRow
 from recoverd.model.audit import AuditEntry
 from recoverd.model.dump import Dump
 from recoverd.model.events import SaveDecision
@@ -85,19 +85,19 @@ class Controller(Protocol):
         """Another number after each line of history than before it."""
         ...
 
-    async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
+    async def incidents(self, cluster: str | None, limit: int | None = None) -> Newest[Incident]:
         """The newest first, so many at most."""
         ...
 
     async def report(self, incident: str) -> IncidentReport: ...
-    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+    async def plans(self, *, all: bool, of: str = "", limit: int | None = None) -> Newest[Plan]:
         """Those that are open, or `all`; only those `of` a plan's, an incident's or a cluster's name, where one is
-        given (of a plan: open or not).
+        given (of a plan: open or not). The newest first, so many at most.
         """
         ...
 
-    async def shadows(self, cluster: str | None) -> list[Plan]:
-        """The plans that were made for clusters that were only observed then, newest first."""
+    async def shadows(self, cluster: str | None, limit: int | None = None) -> Newest[Plan]:
+        """The plans that were made for clusters that were only observed then, newest first, so many at most."""
         ...
 
     async def approve(
@@ -139,6 +139,6 @@ class Controller(Protocol):
         """
         ...
 
-    async def audit(self, since: datetime, cluster: str) -> list[AuditEntry]:
-        """Requests since then, the oldest first; of all clusters where `cluster` is ""."""
+    async def audit(self, since: datetime, cluster: str, limit: int | None = None) -> Newest[AuditEntry]:
+        """Requests since then, the oldest first, of the newest so many; of all clusters where `cluster` is ""."""
         ...

@@ -6,10 +6,9 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,15 @@ from aiohttp import web
 
 from recoverd import __version__
 from recoverd.config.types import Access
-from recoverd.control import VERSION, shapes
+from recoverd.control import ASKED, SHOWN, VERSION, bodies, shapes
 from recoverd.control.changes import Texts, nothing, texts
 from recoverd.control.door import Caller, Count, Door, Forbidden, Right
 from recoverd.control.protocol import Controller, JoinEnded, Told
 from recoverd.engine.journal_file import JournalError
-from recoverd.model.audit import EVERY, Answer
+from recoverd.model.audit import Answer
 from recoverd.model.events import Refused
-from recoverd.model.joining import JoinRequest
 from recoverd.model.plan import Plan, PlanStatus
-from recoverd.model.text import meant, typed
+from recoverd.model.text import meant
 
 log = structlog.get_logger()
 MODE = 0o660
@@ -38,11 +36,15 @@ Act = Callable[[dict[str, Any], str, Caller], Awaitable[str]]
 
 
 class ControlServer:
-    """Serves a `Controller` at `path`. `count` counts what changes anything, by request and answer."""
+    """Serves a `Controller` at `path`. `count` counts what changes anything, by request and answer; `bastion` is this
+    one's name among several.
+    """
 
-    def __init__(self, controller: Controller, path: Path, count: Count = lambda request, answer: None) -> None:
+    def __init__(
+        self, controller: Controller, path: Path, count: Count = lambda request, answer: None, bastion: str = ""
+    ) -> None:
         self._controller = controller
-        self._door = Door(controller, count)
+        self._door = Door(controller, count, bastion)
         self._path = path
         self._runner: web.AppRunner | None = None
 
@@ -78,16 +80,18 @@ class ControlServer:
         router = application.router
 
         async def plans(request: web.Request) -> web.Response:
-            rows = await ask.plans(all=request.query.get("all") == "1", of=request.query.get("of", ""))
+            everything, of = request.query.get("all") == "1", request.query.get("of", "")
+            rows = await ask.plans(all=everything, of=of, limit=_limit(request))
             script = {"script": shapes.functions(rows)} if request.query.get("script") == "1" else {}
-            return _json({"plans": [shapes.plan(p, _there(ask, p)) for p in rows], **script})
+            return _json({"plans": [shapes.plan(p, _there(ask, p)) for p in rows], "older": rows.older, **script})
 
         async def shadow(request: web.Request) -> web.Response:
-            rows = await ask.shadows(request.query.get("cluster"))
-            return _json({"shadows": [shapes.shadow(p) for p in rows]})
+            rows = await ask.shadows(request.query.get("cluster"), _limit(request))
+            return _json({"shadows": [shapes.shadow(p) for p in rows], "older": rows.older})
 
         async def incidents(request: web.Request) -> web.Response:
-            return _json({"incidents": [shapes.incident(i) for i in await ask.incidents(request.query.get("cluster"))]})
+            rows = await ask.incidents(request.query.get("cluster"), _limit(request))
+            return _json({"incidents": [shapes.incident(i) for i in rows], "older": rows.older})
 
         async def show(request: web.Request) -> web.Response:
             return _json(shapes.report(await ask.report(request.match_info["incident"])))
@@ -101,8 +105,8 @@ class ControlServer:
             )
 
         async def audit(request: web.Request) -> web.Response:
-            rows = await ask.audit(_since(request), request.query.get("cluster", ""))
-            return _json({"requests": [shapes.asked(row) for row in rows]})
+            rows = await ask.audit(_since(request), request.query.get("cluster", ""), _limit(request, ASKED))
+            return _json({"requests": [shapes.asked(row) for row in rows], "older": rows.older})
 
         router.add_get("/v1/status", self._status)
         router.add_get("/v1/dump/{cluster}", dump)
@@ -115,8 +119,8 @@ class ControlServer:
         router.add_get("/v1/watch", self._watch)
         router.add_post("/v1/join", self._join)
         router.add_post("/v1/notify-test", self._notify_test)
-        for path, (name, act) in _acts(ask).items():
-            router.add_post(path, self._action(name, act))
+        for path, (name, known, act) in _acts(ask).items():
+            router.add_post(path, self._action(name, known, act))
         return application
 
     @web.middleware
@@ -126,19 +130,22 @@ class ControlServer:
             await self._door.admit(await self._door.caller(request), Right.VIEW)
         return await handler(request)
 
-    def _action(self, name: str, act: Act) -> Handler:
+    def _action(self, name: str, known: Collection[str], act: Act) -> Handler:
         async def handle(request: web.Request) -> web.Response:
-            who, body, id = await self._door.caller(request), await _body(request), request.match_info.get("id", "")
-            async with self._door.asked(who, name, **_about(body, id)) as outcome:
+            who, body = await self._door.caller(request), await bodies.read(request)
+            id = request.match_info.get("id", "")
+            async with self._door.asked(who, name, **bodies.about(body, id)) as outcome:
+                bodies.check(body, name, known)
                 outcome.detail = await act(body, id, who)
             return _json({"message": outcome.detail})
 
         return handle
 
     async def _notify_test(self, request: web.Request) -> web.Response:
-        who, body = await self._door.caller(request), await _body(request)
-        async with self._door.asked(who, "notify-test", subject=_said(body, "receiver")) as outcome:
-            told = await self._controller.notify_test(_text(body, "receiver") or None, who.by)
+        who, body = await self._door.caller(request), await bodies.read(request)
+        async with self._door.asked(who, "notify-test", subject=bodies.said(body, "receiver")) as outcome:
+            bodies.check(body, "notify-test", ("receiver",))
+            told = await self._controller.notify_test(bodies.text(body, "receiver") or None, who.by)
             outcome.detail = ", ".join(f"{d.receiver} {'told' if d.ok else 'not told'}" for d in told)
         return _json({"receivers": [shapes.delivery(d) for d in told]})
 
@@ -151,13 +158,14 @@ class ControlServer:
 
     async def _join(self, request: web.Request) -> web.StreamResponse:
         """Lines of JSON until the join has ended; a refusal before the first of them is an answer like any other."""
-        who, body = await self._door.caller(request), await _body(request)
+        who, body = await self._door.caller(request), await bodies.read(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        about = _about(body, _said(body, "name"))
+        about = bodies.about(body, bodies.said(body, "name"))
         async with self._door.asked(who, "join-control-plane", **about) as outcome:
-            cluster, emergency = _text(body, "cluster", required=True), body.get("emergency") is True
-            reason = _text(body, "reason")
-            lines = self._controller.join(cluster, _join_request(body), who.by, reason, emergency=emergency)
+            bodies.check(body, "join-control-plane", bodies.JOIN)
+            cluster, emergency = bodies.text(body, "cluster", required=True), body.get("emergency") is True
+            reason = bodies.text(body, "reason")
+            lines = self._controller.join(cluster, bodies.join_request(body), who.by, reason, emergency=emergency)
             async with aclosing(lines):
                 line: Told | None = await anext(lines)
                 outcome.answer, outcome.detail = Answer.ASKED, "who asked stopped listening; recoverctl plans --all"
@@ -203,60 +211,59 @@ def _there(controller: Controller, plan: Plan) -> Texts:
         return nothing
 
 
-def _acts(ask: Controller) -> dict[str, tuple[str, Act]]:
-    """What changes something, by its path: how one types it, and what does it."""
+def _acts(ask: Controller) -> dict[str, tuple[str, Collection[str], Act]]:
+    """What changes something, by its path: how one types it, what it may say, and what does it."""
     return {
         "/v1/plans/{id}/approve": (
             "approve",
+            ("reason", "digest", "emergency"),
             lambda b, i, who: ask.approve(
                 i,
                 who.by,
-                _text(b, "reason"),
-                _text(b, "digest"),
+                bodies.text(b, "reason"),
+                bodies.text(b, "digest"),
                 person=who.person,
                 emergency=b.get("emergency") is True,
             ),
         ),
         "/v1/plans/{id}/reject": (
             "reject",
-            lambda b, i, who: ask.reject(i, who.by, _text(b, "reason", required=True)),
+            ("reason",),
+            lambda b, i, who: ask.reject(i, who.by, bodies.text(b, "reason", required=True)),
         ),
-        "/v1/incidents/{id}/ack": ("ack", lambda b, i, who: ask.acknowledge(i, who.by)),
+        "/v1/incidents/{id}/ack": ("ack", (), lambda b, i, who: ask.acknowledge(i, who.by)),
         "/v1/restore-points": (
             "restore-points take",
-            lambda b, i, who: ask.take_point(_text(b, "cluster", required=True), who.by),
+            ("cluster",),
+            lambda b, i, who: ask.take_point(bodies.text(b, "cluster", required=True), who.by),
         ),
-        "/v1/pause": ("pause", lambda b, i, who: ask.pause(_cluster(b), who.by, _text(b, "reason", required=True))),
-        "/v1/resume": ("resume", lambda b, i, who: ask.resume(_cluster(b), who.by)),
+        "/v1/pause": (
+            "pause",
+            ("cluster", "all", "reason"),
+            lambda b, i, who: ask.pause(bodies.one_or_all(b), who.by, bodies.text(b, "reason", required=True)),
+        ),
+        "/v1/resume": ("resume", ("cluster", "all"), lambda b, i, who: ask.resume(bodies.one_or_all(b), who.by)),
         "/v1/run": (
             "run",
+            ("playbook", "cluster", "nodes", "reason", "point"),
             lambda b, i, who: ask.request_plan(
-                _text(b, "playbook", required=True),
-                _text(b, "cluster", required=True),
-                _names(b, "nodes"),
+                bodies.text(b, "playbook", required=True),
+                bodies.text(b, "cluster", required=True),
+                bodies.names(b, "nodes"),
                 who.by,
-                _text(b, "reason"),
-                _text(b, "point"),
+                bodies.text(b, "reason"),
+                bodies.text(b, "point"),
             ),
         ),
     }
 
 
-def _about(body: dict[str, Any], id: str) -> dict[str, str]:
-    """What the record of a request says that it is about, whether that makes sense or not."""
-    nodes = body.get("nodes") if isinstance(body.get("nodes"), list) else []
-    words = id, _said(body, "playbook"), *map(str, nodes or ()), _said(body, "point")
-    emergency = "IN AN EMERGENCY: " if body.get("emergency") is True else ""
-    return {
-        "cluster": EVERY if body.get("all") is True else _said(body, "cluster"),
-        "subject": " ".join(filter(None, words)),
-        "reason": f"{emergency}{_said(body, 'reason')}",
-    }
-
-
-def _said(body: dict[str, Any], key: str) -> str:
-    value = body.get(key)
-    return value if isinstance(value, str) else ""
+def _limit(request: web.Request, otherwise: int = SHOWN) -> int:
+    """How many are wanted at most; a recoverctl of before does not say."""
+    text = request.query.get("limit", str(otherwise))
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+        raise web.HTTPBadRequest(text=f"limit is no number: {text}")
+    return int(text)
 
 
 def _since(request: web.Request) -> datetime:
@@ -267,34 +274,6 @@ def _since(request: web.Request) -> datetime:
     if since.tzinfo is None:
         raise web.HTTPBadRequest(text="since has no time zone")
     return since
-
-
-def _join_request(body: dict[str, Any]) -> JoinRequest:
-    return JoinRequest(
-        _text(body, "name", required=True),
-        _address(body),
-        _text(body, "host_key").strip(),
-        take_back_single=body.get("take_back_single") is True,
-        skip_preflight=body.get("skip_preflight") is True,
-        member_seconds=_seconds(body, "member_seconds"),
-    )
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json() if request.can_read_body else {}
-    except ValueError:
-        raise web.HTTPBadRequest(text="the request is not JSON") from None
-    if not isinstance(body, dict):
-        raise web.HTTPBadRequest(text="the request is not a JSON object")
-    return {key: _kept(value) for key, value in body.items()}
-
-
-def _kept(value: Any) -> Any:
-    """A part of a request as the journal can keep it: JSON may hold halves of characters, which no file takes."""
-    if isinstance(value, list):
-        return [_kept(each) for each in value]
-    return typed(value) if isinstance(value, str) else value
 
 
 @web.middleware
@@ -324,43 +303,6 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _json(body: dict[str, Any], status: int = 200) -> web.Response:
     return web.json_response(body, status=status)
-
-
-def _text(body: dict[str, Any], key: str, *, required: bool = False) -> str:
-    value = body.get(key) or ""
-    if not isinstance(value, str) or (required and not value.strip()):
-        raise web.HTTPBadRequest(text=f"{key} is missing or not a text")
-    return value
-
-
-def _names(body: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = body.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise web.HTTPBadRequest(text=f"{key} is not a list of names")
-    return tuple(value)
-
-
-def _address(body: dict[str, Any]) -> str:
-    """As the machines will be told it, so nothing but an IP address."""
-    try:
-        return str(ip_address(_text(body, "address", required=True)))
-    except ValueError:
-        raise web.HTTPBadRequest(
-            text=f"{body['address']!r} is no IP address; give the one that the control planes will use"
-        ) from None
-
-
-def _seconds(body: dict[str, Any], key: str) -> int:
-    value = body.get(key) or 0
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 600:
-        raise web.HTTPBadRequest(text=f"{key} is no number of seconds up to 600")
-    return value
-
-
-def _cluster(body: dict[str, Any]) -> str | None:
-    if body.get("all") is True:
-        return None
-    return _text(body, "cluster", required=True)
 
 
 def _clear_stale(path: Path) -> None:

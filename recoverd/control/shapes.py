@@ -38,6 +38,8 @@ def status(cluster: ClusterStatus) -> Shape:
         "mode": Mode.OBSERVE if cluster.observed else Mode.ACT,
         "paused": cluster.paused,
         "pause_reason": cluster.pause_reason,
+        "paused_by": cluster.paused_by or None,
+        "paused_at": moment(cluster.paused_at),
         "summary": cluster.summary,
         "explanation": cluster.explanation,
         "findings": [finding(f) for f in cluster.findings],

@@ -15,6 +15,7 @@ from recoverd import __version__
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.daemon import strangers
 from recoverd.engine.journal import Journal
+from recoverd.engine.journal_rows import Newest
 from recoverd.engine.loop import ClusterLoop, now
 from recoverd.engine.writer import JournalWriter
 from recoverd.model.audit import AuditEntry
@@ -40,7 +41,7 @@ from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
-from recoverd.model.text import meant
+from recoverd.model.text import meant, utc
 from recoverd.playbooks.join_checks import OF_THE_SWEEP
 
 JUDGED = 3
@@ -52,14 +53,14 @@ LOOKED_WITHIN = 10.0
 WATCH_BACKLOG = 1000
 """Lines a slow watcher may lag behind before it loses the oldest."""
 
-Trial = Callable[[str | None], Awaitable[list[Delivery] | None]]
-"""Sends a test to one receiver, or to all; None where there is no such receiver."""
+Trial = Callable[[str | None], Awaitable[list[Delivery]]]
+"""Sends a test to one receiver, or to all. Raises `Refused` where there is no such receiver."""
 log = structlog.get_logger()
 
 
-async def nobody(receiver: str | None) -> list[Delivery] | None:
+async def nobody(receiver: str | None) -> list[Delivery]:
     """A daemon that tells nobody."""
-    return None if receiver else []
+    return []
 
 
 class Service:
@@ -107,7 +108,7 @@ class Service:
     def revision(self) -> int:
         return self._published
 
-    async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
+    async def incidents(self, cluster: str | None, limit: int | None = None) -> Newest[Incident]:
         found = await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=limit))
         if cluster is not None and not found:  # of one that is not watched any more, the journal knows them
             self._known(cluster)
@@ -126,18 +127,18 @@ class Service:
 
         return await self._writer.read(gather)
 
-    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+    async def plans(self, *, all: bool, of: str = "", limit: int | None = None) -> Newest[Plan]:
         if of and (found := await self._writer.read(lambda j: j.plan(of))):
-            return [found]
-        chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
+            return Newest([found])
+        chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all, limit=limit))
         if of and not chosen and of not in self.names() and await self._writer.read(lambda j: j.incident(of)) is None:
             raise await self._stranger(strangers.ANY, of)
         return chosen
 
-    async def shadows(self, cluster: str | None) -> list[Plan]:
+    async def shadows(self, cluster: str | None, limit: int | None = None) -> Newest[Plan]:
         if cluster is not None:
             self._known(cluster)
-        return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW))
+        return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW, limit=limit))
 
     async def approve(
         self, plan: str, by: str, reason: str, digest: str, *, person: int | None = None, emergency: bool = False
@@ -155,7 +156,7 @@ class Service:
         if stands and stands.id == plan and stands.status is PlanStatus.AWAITING_APPROVAL and stands.first:
             return (
                 f"plan {plan} ({found.playbook} on {found.cluster}): 1 of 2, by {by}; another person must approve it "
-                f"before {stands.expires_at:%H:%M:%S} UTC, and nothing is done until then"
+                f"before {utc(stands.expires_at)}, and nothing is done until then"
             )
         if stands and stands.id == plan and stands.waits_for:
             return (
@@ -307,18 +308,14 @@ class Service:
             entry = replace(entry, cluster=await self._writer.read(lambda j: _cluster_of(j, entry.subject)))
         await self._writer.write([SaveAudit(entry)])
 
-    async def audit(self, since: datetime, cluster: str) -> list[AuditEntry]:
-        found = await self._writer.read(lambda j: j.audit(since, cluster))
+    async def audit(self, since: datetime, cluster: str, limit: int | None = None) -> Newest[AuditEntry]:
+        found = await self._writer.read(lambda j: j.audit(since, cluster, limit))
         if cluster and not found and not await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=1)):
             self._known(cluster)  # of one that is not watched any more, the journal knows what was asked
         return found
 
     async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
         told = await self._trial(receiver)
-        if told is None:
-            raise Refused(
-                f"there is no receiver {receiver}; `notifications` in the configuration names them", missing=True
-            )
         if not told:
             raise Refused("nobody is told anything: the configuration has neither `notifications` nor a `heartbeat`")
         outcomes = ", ".join(f"{d.receiver} {'told' if d.ok else f'not told ({d.detail})'}" for d in told)

@@ -154,7 +154,7 @@ class SharedWatches(Watches):
         machine = await self._revived(wanted)
 
         def told(journal: Journal) -> tuple[list[Incident], list[Plan]]:
-            return journal.incidents(cluster=cluster, limit=1000), journal.plans(of=cluster, limit=1000)
+            return journal.incidents(cluster=cluster), journal.plans(of=cluster)
 
         self._metrics.seed(*await self._local.read(told))
         await self._learn(cluster)

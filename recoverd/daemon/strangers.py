@@ -31,9 +31,9 @@ def _instead(journal: Journal, kind: str, name: str, clusters: Collection[str]) 
         return f"{name} is a cluster: recoverctl {LISTS[kind].split()[0]} {name}"
     known: list[str] = []
     if kind != INCIDENT:
-        known += [p.id for p in journal.plans()]
+        known += journal.names(PLAN)
     if kind != PLAN:
-        known += [i.id for i in journal.incidents()]
+        known += journal.names(INCIDENT)
     if kind == ANY:
         known += clusters
     near = nearest(name, known)

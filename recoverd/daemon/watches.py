@@ -35,7 +35,7 @@ from recoverd.model.lease import forbids
 from recoverd.model.memory import Memory
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Record
-from recoverd.model.text import some
+from recoverd.model.text import some, utc
 from recoverd.playbooks import registry
 
 log = structlog.get_logger()
@@ -195,7 +195,7 @@ class Watches:
             try:
                 config = await asyncio.to_thread(load, self._path, [p.name for p in registry()])
             except ConfigError as error:
-                at = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                at = f"{utc(datetime.now(UTC))}"
                 self.refused = (
                     f"the configuration was refused at {at}, and the one before stays in force: "
                     f"{'; '.join(str(error).splitlines())}"

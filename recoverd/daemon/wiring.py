@@ -75,9 +75,9 @@ async def _run(config: Config, path: Path) -> int:
         stack.push_async_callback(notifier.close)
         await notifier.open(config)
         if not config.store:  # else with each cluster that is taken over
-            metrics.seed(journal.incidents(limit=100_000), journal.plans(limit=100_000))
+            metrics.seed(journal.incidents(), journal.plans())
         service.loops = watches.loops
-        server = ControlServer(service, config.socket, metrics.asked)
+        server = ControlServer(service, config.socket, metrics.asked, config.store.bastion if config.store else "")
         server.let(config.access)
         await server.start()
         stack.push_async_callback(server.stop)

@@ -12,6 +12,7 @@ from recoverd.diagnose.rules import RECONNECT, SYNC, fresh
 from recoverd.diagnose.scene import just_booted
 from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
+from recoverd.model.text import utc
 
 
 def lists(question: Question) -> str:
@@ -127,7 +128,7 @@ def followed(question: Question) -> str:
     if since is not None and (at - since).total_seconds() < RECONNECT:
         late = next((end for end in question.ends if _differs(network, question.machine_of(end), end)), "")
         if late:
-            return f"{late} may be on its way back to the API server, which serves since {since:%H:%M:%S} UTC"
+            return f"{late} may be on its way back to the API server, which serves since {utc(since)}"
     writes = next((end for end in question.ends if _writes(network.hosts.get(question.machine_of(end)), at)), "")
     return writes and f"the kube-proxy of {writes} was only just started, and may be writing its rules"
 

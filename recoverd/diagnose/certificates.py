@@ -22,6 +22,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.kubeadm import made_by_kubeadm
 from recoverd.model.memory import ACCOUNTS_KEY, KUBERNETES, KnownPki
 from recoverd.model.observation import CertificateView, EndpointHealth, HostView
+from recoverd.model.text import utc
 
 KUBELET_CLIENT = "kubelet-client-current.pem"
 KUBELETS_OWN = (KUBELET_CLIENT, "kubelet-server-current.pem", "kubelet.crt")
@@ -330,8 +331,7 @@ def _story(name: str, made: list[CertificateView], known: KnownPki) -> tuple[str
     names = ", ".join(_file(c.path) for c in made[:6]) + (" ..." if len(made) > 6 else "")
     return (
         f"{name}: {len(made)} of {len(known.certificates)} certificates are others than before ({names}), valid from "
-        f"{first:%Y-%m-%d %H:%M:%S} "
-        f"to {last:%H:%M:%S} UTC",
+        f"{utc(first)} to {utc(last)}",
     )
 
 

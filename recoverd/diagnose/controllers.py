@@ -20,6 +20,7 @@ from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ContainerView, HostView
+from recoverd.model.text import utc
 from recoverd.model.witness import LASTS, LED, LeadView, TryView, UntriedPods
 
 MANAGER, SCHEDULER = LED
@@ -101,7 +102,7 @@ def _renewed_by(lead: LeadView, component: str, hosts: list[HostView]) -> bool:
 def _not_leading(
     scene: Scene, component: str, effect: str, lead: LeadView, running: dict[str, ContainerView]
 ) -> Finding:
-    since = f" since {lead.renewed_at:%H:%M:%S} UTC" if lead.renewed_at else ""
+    since = f" since {utc(lead.renewed_at)}" if lead.renewed_at else ""
     held = f"held by {lead.holder}" if lead.holder else "held by nobody"
     return Finding(
         Code.CONTROLLER_NOT_LEADING,

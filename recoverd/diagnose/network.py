@@ -54,7 +54,7 @@ from recoverd.model.network import (
 )
 from recoverd.model.network_operations import BRIDGED, BRIDGED6, FORWARDING, FORWARDING6
 from recoverd.model.observation import Unseen, UnseenKind
-from recoverd.model.text import lasting
+from recoverd.model.text import lasting, utc
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 Families = tuple[Paths, Paths]
@@ -284,7 +284,7 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
             for p in missing[:6]
         )
         + tuple(f"on {node}, not in the API: {p.pod} ({p.uid}), for at least {p.age:.0f} s" for p in extra[:6])
-        + (f"{pods.listed} listed, {pods.run} known to {who}, compared at {pods.at:%H:%M:%S} UTC",),
+        + (f"{pods.listed} listed, {pods.run} known to {who}, compared at {utc(pods.at)}",),
         state=BROKEN,
         facts=PodsFacts(name, node, len(missing), len(extra)),
     )

@@ -34,6 +34,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.lease import HeldBy
 from recoverd.model.node_look import NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
+from recoverd.model.text import utc
 
 SHORT = 10.0
 """The same where the cause is proven."""
@@ -98,10 +99,11 @@ def _apart(scene: Scene, name: str) -> bool:
 
 
 def _found(scene: Scene, node: NodeView, name: str, host: HostView, cause: Cause) -> Finding:
+    since = f" since {utc(node.since)}" if node.since else ""
     return Finding(
         cause.code,
         node.name,
-        f"The node {node.name} has not been Ready since {node.since:%H:%M:%S} UTC: {cause.why}",
+        f"The node {node.name} has not been Ready{since}: {cause.why}",
         (_condition(node), *cause.evidence),
         state=State.WORKER_NETWORK_BROKEN,
         facts=_facts(scene, node, name, host, cause),
@@ -151,7 +153,7 @@ def _severity(scene: Scene, node: NodeView, name: str) -> Severity:
 
 
 def _condition(node: NodeView) -> str:
-    since = f" since {node.since:%Y-%m-%d %H:%M:%S} UTC" if node.since else ""
+    since = f" since {utc(node.since)}" if node.since else ""
     return f"Ready of {node.name}: {node.reason or 'no reason given'}{since}: {node.message or 'no message'}"
 
 

@@ -21,6 +21,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.network import NetworkView, PodProbe, ProbeAnswer
+from recoverd.model.text import utc
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 SEVERAL = 2
@@ -180,4 +181,4 @@ def _over(seen: Paths) -> str:
 def _since(view: NetworkView, seen: Paths, pairs: list[Pair]) -> str:
     failing = view.failing_over_ipv6 if seen.ipv6 else view.failing_since
     begun = min((at for pair in pairs if (at := failing.get(f"{pair[0]}>{pair[1]}"))), default=None)
-    return f" since {begun:%H:%M:%S} UTC" if begun else ""
+    return f" since {utc(begun)}" if begun else ""

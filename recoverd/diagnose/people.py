@@ -20,6 +20,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import Sight
 from recoverd.model.people import LoginView, PeopleView, ToolView
 from recoverd.model.static_pods import stands
+from recoverd.model.text import utc
 
 KEPT = 120.0
 """Seconds for which a terminal or a tool that was seen counts after that."""
@@ -53,7 +54,7 @@ def at_work(host: str, scene: Scene) -> str:
         next((sign for name in machines for sign in _signs(name, scene)), "")
         or (_away(scene) if host in scene.control_plane_names else "")
         or _cordoned(host, scene)
-        or next((f"{sight.words}, last seen at {sight.at:%H:%M:%S} UTC" for sight in _kept(machines, scene)), "")
+        or next((f"{sight.words}, last seen at {utc(sight.at)}" for sight in _kept(machines, scene)), "")
     )
 
 
@@ -130,7 +131,7 @@ def _tools(name: str, people: PeopleView) -> Iterator[str]:
 
 
 def _since(tool: ToolView) -> str:
-    return f" since {tool.since:%H:%M}" if tool.since else ""
+    return f" since {utc(tool.since)}" if tool.since else ""
 
 
 def _terminals(name: str, people: PeopleView, scene: Scene) -> Iterator[str]:
@@ -143,7 +144,7 @@ def _terminals(name: str, people: PeopleView, scene: Scene) -> Iterator[str]:
 
 def _terminal(login: LoginView, name: str) -> str:
     idle = f", idle for {login.idle / 60:.0f} min" if login.idle >= 300 else ""
-    return f"{login.user} is at work on {name} ({login.tty} since {login.since:%H:%M}{idle})"
+    return f"{login.user} is at work on {name} ({login.tty} since {utc(login.since)}{idle})"
 
 
 def _away(scene: Scene) -> str:
@@ -176,7 +177,7 @@ def _moved(name: str, component: str, scene: Scene) -> str:
         at = each.changed_at - timedelta(seconds=view.clock_offset)
         if each.component == component and at >= healthy - COPIED:
             return (
-                f"the manifest of {component} on {name} lies in {each.path} since {at:%H:%M:%S} UTC, as when somebody "
+                f"the manifest of {component} on {name} lies in {each.path} since {utc(at)}, as when somebody "
                 f"has moved it away to work by hand (`mv {each.path} /etc/kubernetes/manifests/{component}.yaml` "
                 "there when not)"
             )

@@ -18,7 +18,7 @@ from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView
 from recoverd.model.plan import ActionRecord
 from recoverd.model.record import SharedFault
-from recoverd.model.text import some
+from recoverd.model.text import some, utc
 
 WITHIN = timedelta(seconds=120)
 """In which it has to have begun on all of them. A rollout takes a minute; and that a node is not Ready is seen 40 s and
@@ -134,7 +134,7 @@ def above(fault: SharedFault) -> str:
     seen = f". Seen of all of them: {'; '.join(fault.seen)}" if fault.seen else ""
     what = f"{fault.code} ({fault.of[1:]})" if fault.of else fault.code
     return (
-        f"{what} began on {which} within {seconds:.0f} s, from {fault.since:%H:%M:%S} UTC on "
+        f"{what} began on {which} within {seconds:.0f} s, from {utc(fault.since)} on "
         f"({some(fault.machines, 5)}), so what causes it is above them, and may do it again{seen}. What changed them "
         f"all: {MAY_BE.get(fault.code, OTHERWISE)}?"
     )
@@ -179,5 +179,5 @@ def _at_once(times: Sequence[datetime | None], began: datetime) -> str:
         return ""
     if not began - NEAR <= known[0] <= began + WITHIN:
         return ""
-    first, last = f"{known[0]:%H:%M:%S}", f"{known[-1]:%H:%M:%S}"
-    return f"at {first} UTC" if first == last else f"between {first} and {last} UTC"
+    first, last = utc(known[0]), utc(known[-1])
+    return f"at {first}" if first == last else f"between {first} and {last}"

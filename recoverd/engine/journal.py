@@ -21,7 +21,7 @@ from recoverd.engine import journal_audit, journal_mirror
 from recoverd.engine.journal_aside import Unreadable, keep_aside
 from recoverd.engine.journal_file import JournalFile
 from recoverd.engine.journal_memory import PLACE, MemoryRows
-from recoverd.engine.journal_rows import StepRow, at_text, incident_row, time_of
+from recoverd.engine.journal_rows import Newest, StepRow, at_text, incident_row, newest, time_of
 from recoverd.model.audit import AuditEntry
 from recoverd.model.codec import dump, load
 from recoverd.model.events import (
@@ -273,14 +273,19 @@ class Journal:
             )
         ]
 
-    def incidents(self, *, cluster: str | None = None, limit: int = 200) -> list[Incident]:
-        """Newest first, each with its timeline."""
-        rows = self._file.rows(
-            "SELECT id, json FROM incident WHERE ? IN (cluster, '') ORDER BY opened_at DESC, rowid DESC LIMIT ?",
-            cluster or "",
-            limit,
-        )
-        return [self._with_timeline(i) for id, text in rows if (i := self._load(Incident, "incident", id, text))]
+    def incidents(
+        self, *, cluster: str | None = None, closed_since: datetime | None = None, limit: int | None = None
+    ) -> Newest[Incident]:
+        """Newest first, each with its timeline; only those that were closed since then, where a time is given."""
+        what = "incident WHERE ? IN (cluster, '') AND coalesce(closed_at, '') >= ?"
+        wanted = cluster or "", at_text(closed_since) or ""
+        rows = newest(self._file, "id, json", what, "opened_at DESC, rowid DESC", limit, *wanted)
+        found = (self._load(Incident, "incident", id, text) for id, text in rows)
+        return Newest((self._with_timeline(i) for i in found if i), rows.older)
+
+    def names(self, table: str, limit: int = 5000) -> list[str]:
+        """The ids of the newest plans or incidents, whether their rows can be read or not."""
+        return [id for (id,) in self._file.rows(f"SELECT id FROM {table} ORDER BY rowid DESC LIMIT ?", limit)]  # noqa: S608
 
     def incident(self, id: str) -> Incident | None:
         rows = self._file.rows("SELECT json FROM incident WHERE id=?", id)
@@ -294,23 +299,16 @@ class Journal:
         of: str | None = None,
         open_only: bool = False,
         status: str = "",
-        limit: int = 200,
-    ) -> list[Plan]:
+        limit: int | None = None,
+    ) -> Newest[Plan]:
         """Oldest first within `incident`, else newest first; only those `of` a cluster or
         an incident, and of a `status`, where one is given.
         """
         among = f"AND status IN ({OPEN})" if open_only else ""
-        order = "ASC" if incident else "DESC"
-        rows = self._file.rows(
-            f"SELECT id, json FROM plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') "  # noqa: S608
-            f"AND ? IN (status, '') {among} "
-            f"ORDER BY rowid {order} LIMIT ?",
-            incident or "",
-            of or "",
-            status,
-            limit,
-        )
-        return [p for id, text in rows if (p := self._load(Plan, "plan", id, text))]
+        what = f"plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') AND ? IN (status, '') {among}"
+        order = f"rowid {'ASC' if incident else 'DESC'}"
+        rows = newest(self._file, "id, json", what, order, limit, incident or "", of or "", status)
+        return Newest((p for id, text in rows if (p := self._load(Plan, "plan", id, text))), rows.older)
 
     def plan(self, id: str) -> Plan | None:
         rows = self._file.rows("SELECT json FROM plan WHERE id=?", id)
@@ -356,9 +354,10 @@ class Journal:
             rows,
         )
 
-    def audit(self, since: datetime, cluster: str = "", limit: int = 10_000) -> list[AuditEntry]:
+    def audit(self, since: datetime, cluster: str = "", limit: int | None = None) -> Newest[AuditEntry]:
         """What persons have asked for since then, the oldest first, of the newest so many."""
-        return self._each("audit", journal_audit.entry, journal_audit.rows(self._file, since, cluster, limit))
+        rows = journal_audit.rows(self._file, since, cluster, limit)
+        return Newest(self._each("audit", journal_audit.entry, rows), rows.older)
 
     def _with_timeline(self, incident: Incident) -> Incident:
         rows = self._file.rows("SELECT n, at, event, detail FROM note WHERE incident=? ORDER BY n", incident.id)

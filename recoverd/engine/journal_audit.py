@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from recoverd.engine.journal_file import JournalFile
+from recoverd.engine.journal_rows import Newest, at_text, newest
 from recoverd.model.audit import Answer, AuditEntry
 
 COLUMNS = "id, at, by, person, uid, request, cluster, subject, reason, answer, detail"
@@ -21,7 +22,7 @@ def write(db: sqlite3.Connection, entry: AuditEntry) -> None:
         "SET answer=excluded.answer, detail=excluded.detail",
         (
             entry.id,
-            entry.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            at_text(entry.at),
             entry.by,
             entry.person,
             entry.uid,
@@ -33,19 +34,13 @@ def write(db: sqlite3.Connection, entry: AuditEntry) -> None:
     )
 
 
-def rows(file: JournalFile, since: datetime, cluster: str, limit: int) -> list[Any]:
+def rows(file: JournalFile, since: datetime, cluster: str, limit: int | None) -> Newest[Any]:
     """The newest, the oldest of them first: number, then the columns. `cluster` "": of all; of one, also those that
     are about every cluster.
     """
-    found = file.rows(
-        f"SELECT n, {COLUMNS} FROM audit WHERE at >= ? AND ? IN (cluster, '', CASE cluster WHEN '*' THEN ? END) "  # noqa: S608
-        "ORDER BY n DESC LIMIT ?",
-        since.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        cluster,
-        cluster,
-        limit,
-    )
-    return found[::-1]
+    what = "audit WHERE at >= ? AND ? IN (cluster, '', CASE cluster WHEN '*' THEN ? END)"
+    found = newest(file, f"n, {COLUMNS}", what, "n DESC", limit, at_text(since), cluster, cluster)
+    return Newest(found[::-1], found.older)
 
 
 def entry(id: str, at: str, *rest: Any) -> AuditEntry:

@@ -24,6 +24,7 @@ from recoverd.model.observation import Observation
 from recoverd.model.record import Record
 from recoverd.model.settings import ClusterSettings
 from recoverd.model.status import ClusterStatus
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Playbook
 
 
@@ -159,6 +160,8 @@ class ClusterMachine(OfState):
             since=self.state.began if unseen else record.since,
             paused=record.pause is not None,
             pause_reason=record.pause.reason if record.pause else "",
+            paused_by=record.pause.by if record.pause else "",
+            paused_at=record.pause.at if record.pause else None,
             summary=diagnosis.summary if diagnosis else "no sweep has ended since recoverd was started",
             findings=diagnosis.findings if diagnosis else (),
             incident=record.incident.id if record.incident else None,
@@ -169,6 +172,7 @@ class ClusterMachine(OfState):
             observed=self.settings.observes,
             withheld=self.settings.withheld,
             never_healthy=self.state.memory.healthy_at is None,
+            above=record.above.code if record.above else "",
             stretched=self.observation.stretched if self.observation else 0.0,
         )
 
@@ -183,7 +187,7 @@ class ClusterMachine(OfState):
         if plan is None or run is None or plan.waits_for:
             return self.record.explanation or deciding.waited_for(self.turn())
         step = plan.steps[run.index]
-        since = f" since {run.step_at:%H:%M:%S} UTC" if run.step_at else ""
+        since = f" since {utc(run.step_at)}" if run.step_at else ""
         return (
             f"{self.record.explanation}; {'taking back' if run.undoing else 'at'} step {run.index + 1} of "
             f"{len(plan.steps)}{since}, "

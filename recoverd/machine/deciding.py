@@ -19,6 +19,7 @@ from recoverd.model.finding import FAULT_STATES, Phase, State
 from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.settings import Approval
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Playbook, Proposal
 
 LEFT = 300.0
@@ -149,9 +150,8 @@ def chosen(turn: Turn) -> Choice | None:
         drop(turn, PlanStatus.SUPERSEDED, why)
         waiting = None
     if waiting and turn.now >= waiting.expires_at:
-        until = f"{waiting.expires_at:%H:%M:%S}" if fault else f"{waiting.expires_at:%Y-%m-%d %H:%M:%S}"
         who = f"only {waiting.first.by}, of two persons," if waiting.first else "nobody"
-        drop(turn, PlanStatus.EXPIRED, f"{who} approved it before {until} UTC")
+        drop(turn, PlanStatus.EXPIRED, f"{who} approved it before {utc(waiting.expires_at)}")
         waiting = None
     if turn.record.pause:
         return None

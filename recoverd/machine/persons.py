@@ -14,6 +14,7 @@ from recoverd.machine.turn import Turn
 from recoverd.model.events import Approved, JoinRequested, Refused, SavePlan
 from recoverd.model.history import History
 from recoverd.model.plan import FirstApproval, Plan
+from recoverd.model.text import utc
 
 
 def needed(turn: Turn, plan: Plan) -> int:
@@ -47,8 +48,8 @@ def enough(turn: Turn, plan: Plan, event: Approved) -> bool:
     if plan.first.person == event.person:
         raise Refused(
             f"{event.by} is the person who approved plan {plan.id} first (as {plan.first.by}, "
-            f"{plan.first.at:%H:%M:%S} UTC); another person must approve it before "
-            f"{plan.expires_at:%H:%M:%S} UTC{_or_alone(turn)}"
+            f"{utc(plan.first.at)}); another person must approve it before "
+            f"{utc(plan.expires_at)}{_or_alone(turn)}"
         )
     return True
 
@@ -76,8 +77,7 @@ def keep_first(turn: Turn, plan: Plan, event: Approved) -> None:
     reason = f" ({event.reason})" if event.reason else ""
     turn.note(
         History.APPROVED_FIRST,
-        f"plan {plan.id}: 1 of 2, by {event.by}{reason}; another person must approve before "
-        f"{plan.expires_at:%H:%M:%S} UTC",
+        f"plan {plan.id}: 1 of 2, by {event.by}{reason}; another person must approve before {utc(plan.expires_at)}",
     )
     assert plan.first is not None
     turn.set(explanation=waits_for_second(plan, plan.first))
@@ -87,7 +87,7 @@ def waits_for_second(plan: Plan, first: FirstApproval) -> str:
     """What is waited for between two approvals."""
     return (
         f"plan {plan.id} ({plan.playbook}) is approved by 1 of 2 persons, {first.by}; another person must approve it "
-        f"before {plan.expires_at:%H:%M:%S} UTC: `recoverctl plans {plan.id}`, `recoverctl approve {plan.id}`"
+        f"before {utc(plan.expires_at)}: `recoverctl plans {plan.id}`, `recoverctl approve {plan.id}`"
     )
 
 

@@ -18,6 +18,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.events import (
     Acknowledged,
     Approved,
+    Note,
     Paused,
     PlanRequested,
     Refused,
@@ -27,9 +28,9 @@ from recoverd.model.events import (
 )
 from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.history import History
-from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.plan import Plan, PlanStatus, TimelineEntry
 from recoverd.model.record import Pause
-from recoverd.model.text import meant
+from recoverd.model.text import meant, utc
 from recoverd.playbooks.base import Askable, Playbook, Proposal
 
 
@@ -65,8 +66,7 @@ def _approvable(turn: Turn, event: Approved) -> Plan:
     refuse_paused(turn)
     if turn.now >= plan.expires_at:
         raise Refused(
-            f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for "
-            "the one that takes its place"
+            f"plan {plan.id} expired at {utc(plan.expires_at)}; see `recoverctl plans` for the one that takes its place"
         )
     refuse_stale(turn)
     return plan
@@ -190,7 +190,7 @@ def _plan_named(turn: Turn, name: str) -> Plan:
 def put_on_hold(turn: Turn, event: Paused) -> None:
     """Watch on and do nothing, until a person resumes it."""
     if pause := turn.record.pause:
-        raise Refused(f"{turn.name} is paused already, by {pause.by} since {pause.at:%H:%M:%S} UTC ({pause.reason})")
+        raise Refused(f"{turn.name} is paused already, by {pause.by} since {utc(pause.at)} ({pause.reason})")
     turn.set(pause=Pause(event.by, event.reason, event.at))
     late = (
         " (the running plan is past its point of no return and ends first)"
@@ -235,11 +235,14 @@ def acknowledge(turn: Turn, event: Acknowledged) -> None:
             replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in turn.record.history
         )
     )
+    told = f"by {event.by}; what was refused or failed before may be tried again"
     if not mine:
         turn.set(declined=tuple(d for d in turn.record.declined if d.maintenance != event.incident))
+        # in the history of the incident that is over: whoever reads it finds who did it, and when
+        turn.emit(Note(turn.name, event.incident, TimelineEntry(turn.now, History.ACKNOWLEDGED, told)))
         return
     turn.save_incident(acknowledged_by=event.by)
-    turn.note(History.ACKNOWLEDGED, f"by {event.by}; what was refused or failed before may be tried again")
+    turn.note(History.ACKNOWLEDGED, told)
     turn.set(declined=())
     _let_go(turn, event.by)
     if (setback := turn.memory.setback) and not setback.acknowledged:

@@ -20,6 +20,7 @@ from recoverd.model.observation import EndpointHealth
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import RETRY, due
+from recoverd.model.text import utc
 from recoverd.playbooks.sources import sources
 
 OPERATIONS: tuple[type, ...] = (TakeRestorePoint, LookAtRestorePoints)
@@ -135,7 +136,7 @@ def ended(turn: Turn, event: ChoreEnded) -> None:
         again = ""
         if interval := turn.settings.points.interval:
             moment = turn.now + timedelta(seconds=min(interval, RETRY * 2 ** min(failures - 1, 16)))
-            again = f" It is tried again at {moment:%H:%M} UTC"
+            again = f" It is tried again at {utc(moment)}"
         turn.note(History.RESTORE_POINT_FAILED, f"{result.detail}.{again}")
 
 

@@ -13,6 +13,7 @@ from recoverd.model.events import SavePlan
 from recoverd.model.finding import Phase
 from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.text import utc
 
 
 def anew(turn: Turn, choice: Choice) -> Choice | None:
@@ -34,7 +35,7 @@ def anew(turn: Turn, choice: Choice) -> Choice | None:
 def show(turn: Turn, plan: Plan, *, unasked: bool) -> None:
     """Keep the plan, and say what would have been done with it now."""
     what = "run unasked" if unasked else "asked for approval"
-    would = f"would have {what} at {turn.now:%H:%M:%S} UTC"
+    would = f"would have {what} at {utc(turn.now)}"
     plan = plan.with_status(PlanStatus.SHADOW, would)
     turn.set(shadow=plan, stale_sweeps=0, stale_since=None)
     turn.emit(SavePlan(plan))

@@ -26,6 +26,7 @@ from datetime import datetime
 from recoverd.diagnose.loss import says_damaged, says_why_it_ends
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
+from recoverd.model.text import utc
 
 MUTE = frozenset({UnseenKind.TIMEOUT, UnseenKind.REFUSED})
 """It listens and says nothing, or is just being restarted."""
@@ -142,7 +143,7 @@ def _why(seen: Unseen, host: HostView | None, view: EtcdView, at: datetime) -> s
         if view.full
         else "without quorum it"
     )
-    when = f" at {view.seen_at:%H:%M} UTC" if view.seen_at and old else ""
+    when = f" at {utc(view.seen_at)}" if view.seen_at and old else ""
     before = "" if same else f"{',' if when else ''} before it was restarted"
     return f"as it said{when}{before}; {since} {how} now"
 

@@ -112,6 +112,14 @@ class Metrics:
             registry=registry,
         )
         self.store.set(1)
+        self.shared_fault = Gauge(
+            "recoverd_cluster_common_cause",
+            "1 while its fault is one that many clusters have together: `recoverd_common_cause_clusters` is above 0 "
+            "then, and calls for all of them.",
+            ["cluster"],
+            registry=registry,
+        )
+        self._fleet: Callable[[], Fleet] | None = None
         self.acting = Gauge(
             "recoverd_clusters_acting",
             "Clusters of the whole fleet on which plans are under way.",
@@ -170,6 +178,7 @@ class Metrics:
 
     def fleet(self, neighbours: Callable[[], Fleet]) -> None:
         """On how many clusters something is done, and what they have in common, now and from now on."""
+        self._fleet = neighbours
         self.acting.set_function(lambda: float(neighbours().acting))
         self.common.set_function(lambda: float(sum(len(cause.clusters) for cause in neighbours().called)))
 
@@ -201,6 +210,8 @@ class Metrics:
         self.series.set(self.paused, status.name, {(): status.paused})
         self.series.set(self.observed, status.name, {(): status.observed})
         self.series.set(self.never_healthy, status.name, {(): status.never_healthy})
+        called = self._fleet().called if self._fleet else ()
+        self.series.set(self.shared_fault, status.name, {(): any(c.code == status.above for c in called)})
         self.history.waits(status.name)
         self.series.set(self.incident_open, status.name, {(): status.incident is not None})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.model.finding import Finding, Phase, State
+from recoverd.model.text import utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +38,17 @@ class ClusterStatus:
     """recoverd has never seen it healthy: what is wrong with it may be the installation that is not finished."""
     stretched: float = 0.0
     """Seconds from one sweep's beginning to the next one's, where recoverd does not manage its interval; else 0.0."""
+    above: str = ""
+    """The code of its fault, where that began in many clusters together; "" where it did not."""
+    paused_by: str = ""
+    paused_at: datetime | None = None
+
+    @property
+    def pause(self) -> str:
+        """By whom it is paused, since when and why; "" where it is not."""
+        return on_hold(self.paused_by, self.paused_at, self.pause_reason) if self.paused else ""
+
+
+def on_hold(by: str, at: datetime | None, reason: str) -> str:
+    """A pause in words; a daemon of before does not say by whom and since when."""
+    return f"paused{f' by {by}' if by else ''}{f' since {utc(at)}' if at else ''}: {reason}"

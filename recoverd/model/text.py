@@ -62,6 +62,11 @@ def exactly(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if 120 <= whole < 7200 and whole % 60 else lasting(whole)
 
 
+def utc(at: datetime) -> str:
+    """A moment for people: with its date, since what stands for days is read as of today, and with its zone."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def moment(at: datetime) -> str:
     """A moment in ISO 8601 and UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

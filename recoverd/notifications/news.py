@@ -20,9 +20,9 @@ from recoverd.model.news import News, Topic
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus
 from recoverd.model.record import Record
 from recoverd.model.status import ClusterStatus
-from recoverd.model.text import clean, lasting
+from recoverd.model.text import clean, lasting, utc
 
-LONGEST = 300
+FIRST, LONGEST = 100, 300
 """Characters of one line; the whole is told by recoverctl."""
 LOST = 2
 """Lines of what is lost with a plan."""
@@ -76,6 +76,14 @@ def happened(instructions: Iterable[Instruction], record: Record, bastion: str, 
     return tuple(found)
 
 
+def title(text: object) -> str:
+    """The first line of a message, of which a pager shows so much: whose it is, then what somebody has to know, and
+    last what may be cut.
+    """
+    whole = line(text)
+    return whole if len(whole) <= FIRST else f"{whole[: FIRST - 3]}..."
+
+
 def line(text: object) -> str:
     """One line of a message: without control characters, and not too long."""
     whole = clean(" ".join(str(text).split()))
@@ -88,16 +96,16 @@ def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | No
         return None
     only = ["recoverd only observes it and does nothing (mode: observe)."] if status.observed else []
     doing = [line(f"Now: {status.explanation}")] if status.explanation else []
-    paused = [line(f"recoverd is paused and does nothing: {status.pause_reason}")] if status.paused else []
+    paused = [line(f"recoverd does nothing, it is {status.pause}")] if status.paused else []
     return News(
         Topic.CONFIRMED,
         status.name,
         incident.id,
         incident.fault_since,
-        line(f"{status.name}: BROKEN, {incident.state}{' (only observed)' if status.observed else ''}"),
+        title(f"{status.name}: BROKEN, {incident.state}{' (only observed)' if status.observed else ''}"),
         (
             line(incident.summary),
-            f"Since {incident.fault_since:%H:%M:%S} UTC.",
+            f"Since {utc(incident.fault_since)}.",
             *paused,
             *only,
             *doing,
@@ -120,7 +128,7 @@ def _unfinished(status: ClusterStatus, record: Record, bastion: str) -> News | N
         status.name,
         "never-healthy",
         record.incident.fault_since if record.incident else record.since,
-        line(f"{status.name}: not watched yet, recoverd has never seen it healthy"),
+        title(f"{status.name}: not watched yet, recoverd has never seen it healthy"),
         (
             line(status.summary),
             "Where the cluster is well, the installation is not finished (SSH, sudo, kubeconfig, addresses).",
@@ -138,7 +146,7 @@ def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None
     plan, incident = record.plan, record.incident
     if plan is None or plan.status is not PlanStatus.AWAITING_APPROVAL or status.observed:
         return None  # where it only observes, nobody could approve it
-    fault = [line(incident.summary), f"Broken since {incident.fault_since:%H:%M:%S} UTC."] if incident else []
+    fault = [line(incident.summary), f"Broken since {utc(incident.fault_since)}."] if incident else []
     lost = [line(f"LOST: {text}") for text in plan.destroys[:LOST]]
     if len(plan.destroys) > LOST:
         lost[-1] = line(f"{lost[-1][: LONGEST - 40]} ({len(plan.destroys) - LOST} more: recoverctl plans {plan.id})")
@@ -149,13 +157,13 @@ def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None
         status.name,
         plan.id if incident else plan.playbook,
         plan.created_at,
-        line(f"{status.name}: {'WAITS FOR YOU' if incident else 'maintenance is offered'} ({kind}{plan.playbook})"),
+        title(f"{status.name}: {'WAITS FOR YOU' if incident else 'maintenance is offered'} ({kind}{plan.playbook})"),
         (
             *fault,
             line(f"Plan {plan.id}: {plan.summary}"),
             *lost,
             *one,
-            f"Until {plan.expires_at:%Y-%m-%d %H:%M:%S} UTC. On {bastion}:",
+            f"Until {utc(plan.expires_at)}. On {bastion}:",
             f"recoverctl approve {plan.id}" if incident else f"recoverctl plans {status.name}",
         ),
         incident=incident.id if incident else "",
@@ -178,10 +186,10 @@ def _escalated(status: ClusterStatus, record: Record, bastion: str) -> News | No
         status.name,
         f"{incident.id}.{record.plans}" if record.plans else incident.id,  # after another plan it is another call
         record.since,
-        line(f"{status.name}: A PERSON IS NEEDED, {incident.state}"),
+        title(f"{status.name}: A PERSON IS NEEDED, {incident.state}"),
         (
             line(incident.summary),
-            f"Broken since {incident.fault_since:%H:%M:%S} UTC.",
+            f"Broken since {utc(incident.fault_since)}.",
             line(f"recoverd does nothing more: {status.explanation}"),
             f"On {bastion}: recoverctl status {status.name}",
             f"What failed or was refused is tried again after: recoverctl ack {incident.id}",
@@ -203,7 +211,7 @@ def _shadow(status: ClusterStatus, record: Record, bastion: str) -> News | None:
         status.name,
         plan.id if plan else f"{incident.id}.escalated",
         plan.created_at if plan else record.since,
-        line(f"{status.name}: only observed; recoverd {what}"),
+        title(f"{status.name}: only observed; recoverd {what}"),
         (
             line(incident.summary),
             line(f"Plan {plan.id}: {plan.summary}" if plan else f"Why: {status.explanation}"),
@@ -223,10 +231,10 @@ def _dark(status: ClusterStatus, record: Record, bastion: str) -> News | None:
         status.name,
         f"{record.since:%Y-%m-%dT%H:%M:%S.%fZ}",
         record.since,
-        line(f"{status.name}: CANNOT BE SEEN from {bastion}"),
+        title(f"{status.name}: CANNOT BE SEEN from {bastion}"),
         (
             line(status.summary),
-            f"Since {record.since:%H:%M:%S} UTC. Nothing is known of it, good or bad, and nothing is done.",
+            f"Since {utc(record.since)}. Nothing is known of it, good or bad, and nothing is done.",
             f"Suspect the network of {bastion} first, then its SSH key and kubeconfig. On {bastion}: "
             f"recoverctl status {status.name}",
         ),
@@ -245,7 +253,7 @@ def seen_again(status: ClusterStatus, record: Record, subject: str, now: datetim
         status.name,
         subject,
         since,
-        line(f"{status.name}: can be seen again, after {lasting((now - since).total_seconds())}"),
+        title(f"{status.name}: can be seen again, after {lasting((now - since).total_seconds())}"),
         (line(f"It is {state}."),),
         incident=incident.id if incident else "",
         over=True,
@@ -259,10 +267,10 @@ def nobody_acts(why: str, since: datetime, bastion: str) -> News:
         "",
         f"{since:%Y-%m-%dT%H:%M:%S.%fZ}",
         since,
-        line(f"recoverd on {bastion}: NOTHING IS DONE to any cluster"),
+        title(f"recoverd on {bastion}: NOTHING IS DONE to any cluster"),
         (
             line(why),
-            f"Since {since:%H:%M:%S} UTC. Every cluster is looked at from here, and nothing repaired.",
+            f"Since {utc(since)}. Every cluster is looked at from here, and nothing repaired.",
             f"Bring most members of the bastions' etcd back (systemctl status etcd). On {bastion}: recoverctl status",
         ),
         labels={"alertname": "RecoverdStoreUnavailable", "severity": "page"},
@@ -281,10 +289,10 @@ def common_cause(cause: CommonCause, bastion: str) -> News:
         "",
         f"{cause.code}-{cause.since:%Y-%m-%dT%H:%M:%S.%fZ}",
         cause.since,
-        line(f"recoverd on {bastion}: {cause.code} IN {len(cause.clusters)} CLUSTERS TOGETHER"),
+        title(f"recoverd on {bastion}: {cause.code} IN {len(cause.clusters)} CLUSTERS TOGETHER"),
         (
             line(f"{', '.join(cause.clusters)}."),
-            f"Since {cause.since:%H:%M:%S} UTC. Its cause is above them: the bastion's network, an image, a CA, "
+            f"Since {utc(cause.since)}. Its cause is above them: the bastion's network, an image, a CA, "
             "whatever they have in common.",
             "Nothing is done about it unasked, and nobody is told of each of them. Plans that wait can be approved.",
             f"On {bastion}: recoverctl status, recoverctl plans",
@@ -301,8 +309,8 @@ def no_common_cause(news: News, now: datetime) -> News:
 
 def _over(news: News, text: str, said: str, now: datetime) -> News:
     """The end of what `news` told of no single cluster, with how long it lasted."""
-    title = f"{text}, after {lasting((now - news.since).total_seconds())}"
-    return replace(news, title=line(title), lines=(said,), over=True, labels={})
+    whole = f"{text}, after {lasting((now - news.since).total_seconds())}"
+    return replace(news, title=title(whole), lines=(said,), over=True, labels={})
 
 
 def failed(plan: Plan, at: datetime, bastion: str) -> News:
@@ -312,7 +320,7 @@ def failed(plan: Plan, at: datetime, bastion: str) -> News:
         plan.cluster,
         plan.id,
         at,
-        line(f"{plan.cluster}: plan {plan.id} FAILED ({plan.playbook})"),
+        title(f"{plan.cluster}: FAILED, plan {plan.id} ({plan.playbook})"),
         (
             line(plan.reason),
             f"See what it left before anything else is tried. On {bastion}: recoverctl show {plan.incident}",
@@ -334,7 +342,7 @@ def _emergency(plan: Plan, said: str, at: datetime, bastion: str) -> News:
         plan.cluster,
         plan.id,
         at,
-        line(f"{plan.cluster}: plan {plan.id} was approved by ONE PERSON ALONE ({plan.playbook})"),
+        title(f"{plan.cluster}: ONE PERSON ALONE has approved plan {plan.id} ({plan.playbook})"),
         (line(said), f"On {bastion}: recoverctl show {plan.incident}, recoverctl audit {plan.cluster}"),
         incident=plan.incident,
     )
@@ -352,13 +360,13 @@ def recovered(incident: Incident, playbooks: Sequence[str], bastion: str) -> New
     how = HOW[incident.outcome] + (
         f" ({', '.join(playbooks)})" if incident.outcome is Outcome.RECOVERED and playbooks else ""
     )
-    was = f"{incident.fault_since:%H:%M:%S} to {incident.closed_at:%H:%M:%S} UTC"
+    was = f"{utc(incident.fault_since)} to {utc(incident.closed_at)}"
     return News(
         Topic.RECOVERED,
         incident.cluster,
         incident.id,
         incident.closed_at,
-        line(f"{incident.cluster}: healthy again after {took}"),
+        title(f"{incident.cluster}: healthy again after {took}"),
         (
             line(f"By: {how}."),
             line(f"It was, from {was}: {incident.summary}"),

@@ -32,12 +32,13 @@ from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.notifications import NotificationMetrics
-from recoverd.model.events import Instruction, Note
+from recoverd.model.events import Instruction, Note, Refused
 from recoverd.model.fleet import CommonCause
 from recoverd.model.history import History
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import Incident, TimelineEntry
 from recoverd.model.record import Record
+from recoverd.model.text import meant
 from recoverd.notifications import news as words
 from recoverd.notifications import wire
 from recoverd.notifications.alarm import Alarm
@@ -99,7 +100,7 @@ class Notifier:
         oldest = datetime.now(UTC) - timedelta(seconds=PATIENCE)
 
         def closed(journal: Journal) -> list[Incident]:
-            return [i for i in journal.incidents(limit=50) if i.closed_at and i.closed_at >= oldest]
+            return journal.incidents(closed_since=oldest)
 
         for incident in await self._writer.read(closed):
             self._closed.setdefault(incident.cluster, []).append(incident)
@@ -192,14 +193,18 @@ class Notifier:
         except Exception:
             log.exception("what is to be told of a cluster could not be made out", cluster=machine.settings.name)
 
-    async def test(self, receiver: str | None) -> list[Delivery] | None:
-        """Send something to everybody, or to one, now; None where there is no such receiver."""
+    async def test(self, receiver: str | None) -> list[Delivery]:
+        """Send something to everybody, or to one, now. Raises `Refused` where there is no such receiver."""
         named: dict[str, Receiver | Heartbeat] = {n: o.receiver for n, o in self._outboxes.items()}
         named |= {n: a.receiver for n, a in self._alarms.items()}
         if self._heart.config:
             named[HEARTBEAT] = self._heart.config
-        chosen = {n: r for n, r in named.items() if receiver in (None, n)}
-        return await tried(chosen, self._bastion) if chosen or receiver is None else None
+        if named and receiver is not None and receiver not in named:
+            raise Refused(
+                f"there is no receiver {receiver}; {meant(receiver, named)} (`notifications` in the configuration)",
+                missing=True,
+            )
+        return await tried({n: r for n, r in named.items() if receiver in (None, n)}, self._bastion)
 
     # --- what is new ---
 

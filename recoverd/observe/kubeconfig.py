@@ -49,8 +49,8 @@ class Access:
         if self.expires is None or self.expires > datetime.now(UTC):
             return ""
         return (
-            f"the client certificate in the kubeconfig for {self.server} expired at {self.expires:%Y-%m-%d %H:%M} "
-            "UTC: make a new one there "
+            f"the client certificate in the kubeconfig for {self.server} expired at "
+            f"{self.expires:%Y-%m-%d %H:%M} UTC: make a new one there "
             "(kubeadm kubeconfig user), and see that this machine's clock is right"
         )
 

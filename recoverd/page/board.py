@@ -121,7 +121,7 @@ def _rendered(
         generated_at=moment,
         clusters=[_cluster(c, told.get(c["incident"] or ""), now) for c in _worst_first(clusters)],
         notices=notices,
-        plans=[p | {"left": -words.between(p["expires_at"], moment)} for p in asked],
+        plans=[p | {"left": -words.between(p["expires_at"], moment)} for p in _soonest_first(asked, clusters)],
         incidents=_over(told, {c["incident"] for c in clusters}, moment),
         diagrams=DIAGRAMS,
     )
@@ -129,8 +129,14 @@ def _rendered(
 
 
 def _worst_first(clusters: Sequence[Shape]) -> list[Shape]:
-    """Those first that wait for a person, then those that are not healthy; each in the configuration's order."""
-    return sorted(clusters, key=lambda c: (not words.asks(c), c["state"] == "healthy", not c["findings"]))
+    """By how soon somebody has to look; each in the configuration's order."""
+    return sorted(clusters, key=words.urgency)
+
+
+def _soonest_first(plans: Sequence[Shape], clusters: Sequence[Shape]) -> list[Shape]:
+    """Those for a fault first, of them the one that expires first."""
+    calm = {c["name"] for c in clusters if c["state"] in words.CALM}
+    return sorted(plans, key=lambda p: (p["cluster"] in calm, p["expires_at"]))
 
 
 def _cluster(c: Shape, incident: Shape | None, now: datetime) -> Shape:

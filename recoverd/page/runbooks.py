@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from recoverd.model.text import nearest
 from recoverd.page.server import READ_ONLY, STRICT
 from recoverd.report import runbooks
 
@@ -21,5 +22,7 @@ async def _page(request: web.Request) -> web.Response:
     name = request.match_info.get("name", runbooks.INDEX).removesuffix(".md")
     page = runbooks.page(name)
     if page is None:
-        return web.Response(status=404, text=f"there is no runbook of that name; all of them: {runbooks.PATH}\n")
+        near = nearest(name, runbooks.names())
+        said = f"did you mean {runbooks.PATH}{near}? " if near else ""
+        return web.Response(status=404, text=f"there is no runbook of that name; {said}all of them: {runbooks.PATH}\n")
     return web.Response(text=page, content_type="text/html", headers=STRICT | {"Content-Security-Policy": READ_ONLY})

@@ -10,6 +10,7 @@ from recoverd.model.finding import Finding, Severity
 from recoverd.model.node_operations import AwaitEndpoints, AwaitNodeWell
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Situation
 from recoverd.playbooks.nodes import (
     LOST,
@@ -122,9 +123,9 @@ def unsettled(situation: Situation, nodes: Collection[str]) -> str:
         started = unit.since if unit and unit.running else None
         unready = listed.since if listed and not listed.ready else None
         if started and (age(started) or 0.0) < FOLLOWS_SECONDS:
-            return f"Kubelet on {host} runs since {started:%H:%M:%S} UTC, and what is found there may come of that."
+            return f"Kubelet on {host} runs since {utc(started)}, and what is found there may come of that."
         if unready and (age(unready) or 0.0) < UNREADY_SECONDS:
-            return f"{node} has not been Ready since {unready:%H:%M:%S} UTC, and why is told within a minute."
+            return f"{node} has not been Ready since {utc(unready)}, and why is told within a minute."
     return ""
 
 

@@ -25,7 +25,7 @@ from recoverd.playbooks.joins import BY_HAND
 from recoverd.playbooks.pki import aside
 from recoverd.playbooks.rejoining import rejoin
 from recoverd.playbooks.restore_steps import gathered, steps
-from recoverd.playbooks.restoring import Restore, chosen, destroys, utc
+from recoverd.playbooks.restoring import Restore, chosen, destroys, taken_at
 from recoverd.playbooks.sizes import moving
 
 NAME = "rebuild-control-plane"
@@ -83,7 +83,7 @@ def _rebuilt(reset: Sequence[Finding], lost: Finding, restore: Restore, situatio
     point = restore.point
     return Proposal(
         summary=f"rebuild {hosts} from the certificates that are kept there, and etcd from {point.id} (taken "
-        f"{utc(point.taken_at)} UTC, revision {point.revision})",
+        f"{taken_at(point)}, revision {point.revision})",
         steps=(*(s for f in reset for s in _files(f.subject, restore, situation)), *steps(restore, situation)),
         basis=(*(f.key for f in reset), lost.key),
         evidence=(

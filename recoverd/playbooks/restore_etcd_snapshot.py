@@ -20,7 +20,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.mounts import unmounted_above
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.restore_steps import gathered, steps
-from recoverd.playbooks.restoring import Restore, aside, chosen, destroys, held, utc
+from recoverd.playbooks.restoring import Restore, aside, chosen, destroys, held, taken_at
 from recoverd.playbooks.sizes import moving
 from recoverd.playbooks.starts import not_mounted
 
@@ -90,7 +90,7 @@ class RestoreEtcdSnapshot:
         point, names = restore.point, ", ".join(m.host for m in restore.members)
         kept = [m.host for m in restore.members if not m.empty]
         return Proposal(
-            summary=f"restore etcd on {names} from {point.id} (taken {utc(point.taken_at)} UTC, "
+            summary=f"restore etcd on {names} from {point.id} (taken {taken_at(point)}, "
             f"revision {point.revision})" + (f", with revisions raised by {restore.bump}" if restore.bump else ""),
             steps=tuple(steps(restore, situation)),
             basis=restore.requires,

@@ -13,7 +13,7 @@ from recoverd.diagnose.loss import only_its_log, unaccounted
 from recoverd.model.finding import FindingKey
 from recoverd.model.operations import HELD
 from recoverd.model.points import RestorePoint
-from recoverd.model.text import some
+from recoverd.model.text import some, utc
 from recoverd.playbooks.base import Situation
 
 SHOWN = 20
@@ -162,7 +162,7 @@ def _since(point: RestorePoint, situation: Situation) -> Iterator[str]:
     """What was written after the point was taken, by revisions and by the objects that recoverd saw."""
     watermark = situation.memory.watermark
     if watermark is None:
-        yield f"everything written since {utc(point.taken_at)} UTC, when the restore point was taken"
+        yield f"everything written since {taken_at(point)}, when the restore point was taken"
     else:
         span = max(0.0, watermark.at.timestamp() - point.taken_at)
         writes = (
@@ -171,7 +171,7 @@ def _since(point: RestorePoint, situation: Situation) -> Iterator[str]:
             else "an unknown number of revisions"
         )
         yield (
-            f"everything written between {utc(point.taken_at)} UTC, when the point was taken, and the end: at least "
+            f"everything written between {taken_at(point)}, when the point was taken, and the end: at least "
             f"{_length(span)} and {writes} "
             f"(last seen: revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC)"
         )
@@ -191,5 +191,5 @@ def _length(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def utc(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
+def taken_at(point: RestorePoint) -> str:
+    return utc(datetime.fromtimestamp(point.taken_at, UTC))

@@ -20,6 +20,7 @@ from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.etcd import EtcdView, MemberEntry, accused
 from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import HostView, Unseen
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Refusal, Situation, Wait
 from recoverd.playbooks.starts import not_mounted
 
@@ -167,7 +168,7 @@ def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
     """
     names, bounds = ", ".join(f"{m.label} ({m.chance})" for m in waited), situation.settings.bounds
     ends = sorted(m.until for m in waited if m.until is not None)
-    when = f" or at {ends[spare]:%H:%M:%S} UTC" if spare < len(ends) else ""
+    when = f" or at {utc(ends[spare])}" if spare < len(ends) else ""
     held, why, look = [], [], []
     if any(m.chance is not Chance.EMPTIED for m in waited):
         held.append(f"bound `force_after`: {bounds.force_after:g} s of silence")
@@ -197,7 +198,7 @@ def not_lost(member: MemberEntry, view: EtcdView, situation: Situation) -> Refus
     if gone is not None and gone.chance is Chance.SILENT and gone.until is not None and situation.now < gone.until:
         return Wait(
             f"the member on {gone.label} is {gone.chance}: a machine takes minutes to boot. It is offered for removal "
-            f"at {gone.until:%H:%M:%S} UTC "
+            f"at {utc(gone.until)} "
             f"(bound `force_after`: {situation.settings.bounds.force_after:g} s of silence). Look at its console"
         )
     if gone is None or gone.chance not in (Chance.STARTABLE, Chance.BOOTING):
@@ -232,8 +233,7 @@ def _behind(view: EtcdView, situation: Situation) -> str:
     if watermark is None or watermark.cluster_id != view.cluster_id or watermark.revision <= view.revision:
         return ""
     return (
-        f", {watermark.revision - view.revision} behind the {watermark.revision} that was seen at "
-        f"{watermark.at:%Y-%m-%d %H:%M:%S} UTC"
+        f", {watermark.revision - view.revision} behind the {watermark.revision} that was seen at {utc(watermark.at)}"
     )
 
 
@@ -282,7 +282,7 @@ def to_be_known(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:
             yield (
                 f"the join at {', '.join(member.entry.peer_urls)} when it is still at work: kubeadm waits "
                 f"{STARTING:g} s for it, until "
-                f"{until:%H:%M:%S} UTC, and with it quorum would be back by itself"
+                f"{utc(until)}, and with it quorum would be back by itself"
             )
 
 

@@ -15,6 +15,7 @@ from recoverd.diagnose.people import HANGS
 from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
 from recoverd.model.etcd_versions import PROMOTING, caveats, told
 from recoverd.model.finding import Finding
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Refusal, Situation, Wait
 from recoverd.playbooks.sources import listed
 
@@ -59,7 +60,7 @@ def vote_of(finding: Finding, situation: Situation) -> Vote | Refusal | Wait:
         until = situation.seen_since(finding.key) + timedelta(seconds=situation.settings.bounds.force_after)
         if situation.now >= until:
             return Refusal(why)
-        return Wait(f"{why}. It may be catching up, which is waited for until {until:%H:%M:%S} UTC")
+        return Wait(f"{why}. It may be catching up, which is waited for until {utc(until)}")
     if command := _joins(name, situation):
         return Wait(
             f"`{command[:100]}` runs on {name}, which gives its member its vote by itself or says why it cannot: that "

@@ -87,6 +87,8 @@ def course(incident: Shape, now: str) -> Course:
     """`now` (ISO 8601) is where one that is still open ends."""
     turns = [(Kind.DETECT, 0)]
     for entry in incident["timeline"]:
+        if entry["event"] == History.CLOSED:
+            break  # what is told later, as that it was acknowledged, is no part of it
         kind, at = BEGINS.get(entry["event"], turns[-1][0]), offset(incident, entry["at"])
         if kind is not turns[-1][0]:
             turns.append((kind, max(at, turns[-1][1])))  # a clock that was set back makes no length negative

@@ -67,7 +67,7 @@ def _environment(html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    told = ("when", "clock", "place", "observed", "asks", "answers", "age", "grouped")
+    told = ("when", "clock", "place", "pause", "observed", "asks", "answers", "age", "grouped")
     made.globals |= {name: getattr(words, name) for name in told}
     made.globals |= {"lasting": lasting, "exactly": exactly, "version": __version__, "wide": WIDTH, "tall": HEIGHT}
     made.filters["fenced"] = fenced

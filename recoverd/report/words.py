@@ -9,22 +9,24 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from recoverd.model.text import lasting
+from recoverd.model.status import on_hold
+from recoverd.model.text import lasting, utc
 
 Shape = dict[str, Any]
+CALM = ("healthy", "maintenance")
 ALIKE = 3
 """Findings of one kind that are told one by one, where they do not say the same."""
-OWN = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?|\[?[0-9a-f]*:[0-9a-f:]+\]?(?::\d+)?|\d\d:\d\d:\d\d")
+OWN = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?|\[?[0-9a-f]*:[0-9a-f:]+\]?(?::\d+)?|(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d")
 """Addresses and times of day, which differ where one thing is said of several machines."""
 
 
 def when(text: str | None) -> str:
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC") if text else "-"
+    return utc(datetime.fromisoformat(text)) if text else "-"
 
 
 def clock(text: str) -> str:
-    """The time of day alone, for what stands below its date."""
-    return when(text)[11:19]
+    """The time of day alone, for what stands below its date or comes at this moment."""
+    return when(text)[11:]
 
 
 def between(start: str, end: str) -> float:
@@ -54,6 +56,12 @@ def place(c: Shape) -> str:
     return str(c["state"]) + (f"/{c['phase']}" if c["phase"] else "")
 
 
+def pause(c: Shape) -> str:
+    """By whom the cluster is paused, since when and why."""
+    at = c.get("paused_at")
+    return on_hold(c.get("paused_by") or "", datetime.fromisoformat(at) if at else None, c["pause_reason"])
+
+
 def observed(c: Shape) -> bool:
     """Whether the configuration says that recoverd only observes it; a daemon of before that says nothing."""
     return c.get("mode") == "observe"
@@ -62,6 +70,22 @@ def observed(c: Shape) -> bool:
 def asks(c: Shape) -> bool:
     """Whether its plan waits for a person: a plan that was offered while it is healthy does, too."""
     return bool(c["plan"]) and (c["phase"] == "awaiting-approval" or c["state"] == "healthy")
+
+
+def urgency(c: Shape) -> int:
+    """How soon somebody has to look at the cluster, the smallest number first: a fault that waits for a person, as a
+    plan or where recoverd has come to its end or is paused; one that it can do nothing about, since it cannot see or
+    may not act; one that it repairs; an installation that is not finished, and what is offered on a healthy cluster;
+    what stands beside that; nothing.
+    """
+    if c["state"] in CALM:
+        return 3 if asks(c) else 4 if c["paused"] or c["findings"] or c.get("withheld") or c["plan"] else 5
+    if c.get("never_healthy"):
+        return 3
+    if asks(c) or c["phase"] in ("escalated", "paused"):
+        return 0
+    unable = c["state"] == "unobservable" or c["paused"] or observed(c) or c.get("withheld")
+    return 1 if unable or c.get("watched_by") == "nobody" else 2
 
 
 def answers(plan: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import pytest
 
 from recoverd.control.protocol import IncidentReport
 from recoverd.control.server import ControlServer
+from recoverd.engine.journal_rows import Newest
 from recoverd.model.audit import AuditEntry
 from recoverd.model.events import Refused
 from recoverd.model.operations import MovePath
@@ -71,13 +72,13 @@ class Daemon:
     seen: bool = True
     """False: and from then on it is seen to be gone."""
 
-    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+    async def plans(self, *, all: bool, of: str = "", limit: int | None = None) -> Newest[Plan]:
         if of not in ("", self.plan.id):
             raise Refused(f"there is no plan {of}", missing=True)
         plan = self.plan
         if self.approved:  # it is over when it is looked at once more
             self.plan = self.plan.with_status(self.ends, "as the test has it")
-        return [plan]
+        return Newest([plan])
 
     async def approve(
         self, plan: str, by: str, reason: str, digest: str, *, person: int | None, emergency: bool

@@ -121,6 +121,11 @@ def everybodys() -> Iterator[Path]:
         ("/v1/pause", b'{"cluster": 5, "reason": "x"}', 400),
         ("/v1/pause", b'{"cluster": "prod", "reason": "  "}', 400),
         ("/v1/run", b'{"playbook": "x", "cluster": "prod", "nodes": "cp1"}', 400),
+        ("/v1/pause", b'{"cluster": "prod", "reason": "x", "until": "4am"}', 400),
+        ("/v1/plans/prod-1.1/approve", b'{"reason": "x", "but_not": "cp1"}', 400),
+        ("/v1/incidents/prod-1/ack", b'{"for": "1h"}', 400),
+        ("/v1/notify-test", b'{"topic": "waiting"}', 400),
+        ("/v1/join", b'{"dry_run": true}', 400),
         ("/v1/nothing", b"{}", 404),
         ("/v1/plans/..%2F..%2Fetc/approve", b"{}", 404),
     ],
@@ -132,6 +137,9 @@ async def test_requests_that_make_no_sense(served: Path, path: str, body: bytes,
     ):
         answer = await response.json(content_type=None)
     assert response.status == status and answer["error"]
+    asked = json.loads(body) if body.startswith(b"{") and body.endswith(b"}") else {}
+    if new := {"until", "but_not", "for", "topic", "dry_run"} & set(asked):
+        assert f"knows no {new.pop()} of " in answer["error"] and "so nothing was done" in answer["error"]
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ async def test_a_cluster_whose_row_cannot_be_read_waits_for_a_person_and_the_oth
     assert "Traceback" not in daemon.log.read_text()
     assert await daemon.metric('recoverd_cluster_paused{cluster="prod"}') == 1
     code, text = await daemon.ctl("status")
-    assert code == 0 and re.search(r"paused: (its|of its) .*recoverctl resume prod", text), text
+    said = r"paused by recoverd since .* UTC: (its|of its) .*recoverctl resume prod"
+    assert code == 0 and re.search(said, text), text
     for cluster in (prod, standby):
         cluster.node.unit("kubelet", "inactive")  # start-node-services would run unasked
     await daemon.until(lambda: daemon.json("status", "standby"), lambda _: standby.node.asked == ["start kubelet"])

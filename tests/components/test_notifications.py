@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +21,7 @@ from recoverd.config.types import Config, Heartbeat, Receiver
 from recoverd.engine.journal import Journal
 from recoverd.engine.writer import JournalWriter
 from recoverd.metrics.server import Metrics
-from recoverd.model.events import Approved, Instruction
+from recoverd.model.events import Approved, Instruction, Refused
 from recoverd.model.news import Topic
 from recoverd.model.plan import StepResult
 from recoverd.model.settings import Mode
@@ -140,7 +141,7 @@ async def test_a_webhook_is_told_the_whole_of_an_incident_each_thing_once(hook: 
     s.answer(performing(s.approve()), StepResult(False, "no space left", untouched=True))
     s.sweep(stuck, times=3)
     assert set((await there.until(told=3))[1:]) == {
-        "prod: plan prod-1.1 FAILED (force-new-cluster)",
+        "prod: FAILED, plan prod-1.1 (force-new-cluster)",
         "prod: A PERSON IS NEEDED, etcd-stuck",
     }
     s.sweep(times=3)
@@ -252,6 +253,16 @@ async def test_the_end_of_an_incident_is_told_by_the_next_process(hook: Hook, te
     s.restart()
     s.sweep(times=2)
     assert (await there.until(told=2))[1].startswith("prod: healthy again after ")
+
+
+async def test_who_asks_for_a_receiver_that_is_none_is_told_the_one_that_was_meant(hook: Hook, tell: Tell) -> None:
+    there = await hook()
+    s = await tell(receiver(there.url_file), receiver(there.url_file, "team"))
+    for typed, said in {"oncal": "did you mean oncall?", "nobody": "there are: oncall, team "}.items():
+        with pytest.raises(Refused, match=f"there is no receiver {typed}; {re.escape(said)}") as refused:
+            await s.notifier.test(typed)
+        assert refused.value.missing
+    assert not there.told
 
 
 async def test_that_it_cannot_be_seen_and_that_it_can_again_across_a_restart(hook: Hook, tell: Tell) -> None:

@@ -17,12 +17,15 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from recoverd.engine.journal_rows import Newest
 from recoverd.engine.loop import now
 from recoverd.model.finding import Finding, Phase, Severity, State
 from recoverd.model.plan import Incident, Plan, TimelineEntry
 from recoverd.model.status import ClusterStatus
 from recoverd.page import board, server
+from recoverd.page.runbooks import add_to as add_runbooks
 from recoverd.page.server import READERS, StatusPage
 from tests.ports import free_port
 from tests.unit.test_post_mortem import nodes, plan
@@ -106,12 +109,12 @@ class Asked:
     def revision(self) -> int:
         return 0
 
-    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+    async def plans(self, *, all: bool, of: str = "", limit: int | None = None) -> Newest[Plan]:
         self.reads += 1
-        return self.open
+        return Newest(self.open)
 
-    async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
-        return [i for i in self.known if cluster in (None, i.cluster)][:limit]
+    async def incidents(self, cluster: str | None, limit: int | None = None) -> Newest[Incident]:
+        return Newest([i for i in self.known if cluster in (None, i.cluster)][:limit])
 
 
 def cluster(name: str = "prod", nodes: int = 1, **changes: Any) -> ClusterStatus:
@@ -376,3 +379,13 @@ async def test_what_was_opened_stays_open_when_something_changes(browser: Browse
         asked.clusters[0] = replace(asked.clusters[0], summary="something else has happened")
         await browser.until("document.getElementById('all').textContent.includes('something else has happened')")
         assert await browser.ask("document.getElementById('lines-prod').open") is True
+
+
+async def test_a_runbook_that_is_none_is_answered_with_the_nearest() -> None:
+    application = web.Application()
+    add_runbooks(application)
+    async with TestClient(TestServer(application)) as reader:
+        for asked, said in {"RecoverdEtcdStack": "did you mean /runbooks/RecoverdEtcdStuck? ", "x": ""}.items():
+            answer = await reader.get(f"/runbooks/{asked}")
+            assert answer.status == 404
+            assert await answer.text() == f"there is no runbook of that name; {said}all of them: /runbooks/\n"

@@ -92,6 +92,10 @@ async def test_a_name_that_no_cluster_has_is_no_empty_list(make: Make, run: Call
         (("shadow",), 1, "it does not know what was asked: the recoverd that runs is 0.0.1, this recoverctl is "),
         (("status",), 1, "the answer has no 'state': the recoverd that runs is 0.0.1, this recoverctl is "),
         (("status", "-o", "json"), 0, '"name": "prod"'),
+        (("check",), 3, "UNKNOWN: the answer has no 'last_sweep': the recoverd that runs is 0.0.1, this recoverctl "),
+        (("watch",), 1, "the answer has no 'state': the recoverd that runs is 0.0.1, this recoverctl is "),
+        (("approve", "prod-1.1"), 1, "the answer has no 'status': the recoverd that runs is 0.0.1, this recoverctl "),
+        (("show", "prod-1", "--format", "md"), 1, "the answer has no 'plans': the recoverd that runs is 0.0.1, "),
     ],
 )
 async def test_a_daemon_of_another_version_is_called_that(
@@ -99,6 +103,12 @@ async def test_a_daemon_of_another_version_is_called_that(
 ) -> None:
     async def status(_: web.Request) -> web.Response:
         return web.json_response({"clusters": [{"name": "prod"}]})
+
+    async def plans(_: web.Request) -> web.Response:
+        return web.json_response({"plans": [{"id": "prod-1.1"}]})
+
+    async def incident(_: web.Request) -> web.Response:
+        return web.json_response({"id": "prod-1"})
 
     @web.middleware
     async def errors(request: web.Request, handler: Callable[..., object]) -> web.StreamResponse:
@@ -112,6 +122,8 @@ async def test_a_daemon_of_another_version_is_called_that(
 
     application = web.Application(middlewares=[errors])  # type: ignore[list-item]
     application.router.add_get("/v1/status", status)
+    application.router.add_get("/v1/plans", plans)
+    application.router.add_get("/v1/incidents/prod-1", incident)
     runner = web.AppRunner(application)
     await runner.setup()
     socket = tmp_path / "old.sock"

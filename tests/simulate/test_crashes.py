@@ -152,7 +152,7 @@ def test_one_that_is_back_after_the_probe_has_ended_etcd_knows_what_it_said() ->
         await rig.stage.wait(600)
         rig.stage.start()
         await rig.stage.wait(60)
-        assert rig.stage.machine.state.sweep and "as it said at 19:10 UTC" in str(
+        assert rig.stage.machine.state.sweep and "as it said at 2026-03-05 19:10" in str(
             rig.stage.machine.state.sweep.diagnosis
         )
         plan = rig.stage.waiting_plan

@@ -67,7 +67,7 @@ def test_the_incident_is_told_whole() -> None:
 def test_what_an_operator_would_type_and_see_is_told_and_no_word_of_the_story(name: str, typed: str) -> None:
     told = drill(name, "--approve").output
     assert typed in told
-    words = {line.split()[2] for line in told.splitlines() if line[10:].startswith(("story", "FAULT", "happens"))}
+    words = {line.split()[3] for line in told.splitlines() if line[14:].startswith(("story", "FAULT", "happens"))}
     assert not words & {"ack", "restore-point", "join-control-plane", "roll-deployment", "block-peer-port", "heal"}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
-UNTIL = re.compile(r"\bat (\d\d:\d\d:\d\d) UTC")
+UNTIL = re.compile(r"\bat (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 BOUND = re.compile(r"bound `\w+`: (\d+) s")
 OFTEN = 10
 """As often it is told anew: a restart of recoverd, or a machine that was seen in between, begins a wait anew, too."""
-DAY = 86400.0
 
 
 class Promises:
@@ -37,9 +37,5 @@ class Promises:
 
 
 def _between(first: str, last: str) -> float:
-    return (_seconds(last) - _seconds(first)) % DAY
-
-
-def _seconds(clock: str) -> float:
-    hours, minutes, seconds = map(float, clock.split(":"))
-    return hours * 3600 + minutes * 60 + seconds
+    """Seconds; less than none where the clock was set back."""
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()

@@ -148,6 +148,7 @@ ELSEWHERE = {
     "recoverd_incidents_total",  # of what is counted, the open ones and how plans ended are drawn
     "recoverd_cluster_observed",  # a setting
     "recoverd_cluster_never_healthy",  # of a first day
+    "recoverd_cluster_common_cause",  # the number of such clusters is drawn
     "recoverd_config_last_reload_success_timestamp_seconds",
     "recoverd_notification_last_success_timestamp_seconds",
     "recoverd_config_last_reload_successful",  # an alert each

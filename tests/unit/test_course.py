@@ -39,6 +39,11 @@ def test_a_plan_that_a_person_approved() -> None:
     assert f"{71.6:.0f}" == "72", "and in its last one, which the machine wrote"
 
 
+def test_what_is_told_of_it_once_it_is_over_is_no_part_of_it() -> None:
+    shape = incident((5, "opened"), (8, "escalated"), (25, "closed"), (900, "acknowledged"), closed=25)
+    assert lengths(shape) == {"detect": 5, "no plan yet": 3, "wait for a person": 17, "repair": 0}
+
+
 def test_a_plan_that_runs_unasked_waits_for_nobody() -> None:
     shape = incident((5, "opened"), (8, "plan-made"), (8, "plan-started"), (20, "plan-succeeded"), closed=25)
     assert lengths(shape) == {"detect": 5, "no plan yet": 3, "wait for a person": 0, "repair": 17}

@@ -37,6 +37,7 @@ from recoverd.model.history import ENDS, History
 from recoverd.model.observation import DiskView, EndpointHealth, HostView, Observation, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
+from recoverd.model.text import utc
 from recoverd.playbooks import registry
 from tests.unit.builders import NOW, Cluster, member_id, unseen
 
@@ -316,7 +317,7 @@ def test_an_expired_plan_cannot_be_approved_and_a_fresh_one_takes_its_place() ->
     s.sweep(stuck, times=2)  # nobody looked for 90 s
     assert s.plan.id != first.id and s.where[1] is Phase.AWAITING_APPROVAL
     (why,) = (i.entry.detail for i in s.seen if isinstance(i, Note) and i.entry.event == "plan-expired")
-    assert f"nobody approved it before {first.expires_at:%H:%M:%S} UTC" in why
+    assert f"nobody approved it before {utc(first.expires_at)}" in why
     with pytest.raises(Refused, match="not open any more"):
         s.give(Approved(first.id, "alice", "", s.now))
 

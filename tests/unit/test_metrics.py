@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from prometheus_client.samples import Sample
@@ -9,6 +10,7 @@ from prometheus_client.samples import Sample
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import Note, Remember
 from recoverd.model.finding import State
+from recoverd.model.fleet import CommonCause
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import TimelineEntry
@@ -93,3 +95,25 @@ def test_restore_points_are_there_from_the_start_and_follow_the_memory() -> None
     assert value("recoverd_restore_point_verified_timestamp_seconds") == verified.taken_at
     assert (value("recoverd_restore_points"), value("recoverd_restore_points_size_bytes")) == (2, 2 << 20)
     assert [value("recoverd_restore_point_attempts_total", outcome=o) for o in ("taken", "failed")] == [1, 1]
+
+
+@dataclass
+class Neighbours:
+    called: tuple[CommonCause, ...]
+    acting: int = 0
+
+
+def test_a_fault_is_shown_as_a_common_one_for_as_long_as_somebody_is_called_for_all() -> None:
+    """Then the cluster's own alerts are silent; not for another fault, nor once the others have recovered."""
+    metrics = Metrics()
+    around = Neighbours((CommonCause("kubelet-down", ("east", "prod", "west"), NOW),))
+    metrics.fleet(lambda: around)
+
+    def shown(above: str) -> float:
+        metrics.status(replace(healthy(), state=State.WORKER_NETWORK_BROKEN, above=above))
+        (sample,) = samples(metrics, "recoverd_cluster_common_cause")
+        return sample.value
+
+    assert (shown("kubelet-down"), shown("node-cut-off"), shown("")) == (1.0, 0.0, 0.0)
+    around.called = ()
+    assert shown("kubelet-down") == 0.0

@@ -609,7 +609,7 @@ def test_a_kubelet_whose_node_is_ready_again_is_given_time_to_list_its_pods(
 def test_it_says_since_when_and_which_cannot_reach_which() -> None:
     found = PodNetwork().cut_off("w2", but=("w2",)).seen().find(Code.POD_NETWORK_BROKEN, "w2")
     assert found is not None
-    assert "cannot be reached from cp1, w1, w3 (w2 itself reaches them) since 19:09:53 UTC" in found.message
+    assert "cannot be reached from cp1, w1, w3 (w2 itself reaches them) since 2026-03-05 19:09:53 UTC" in found.message
     assert found.facts == PodNetworkFacts("w2", "w2", sources=("cp1", "w1", "w3"))
 
 

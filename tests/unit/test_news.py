@@ -20,6 +20,7 @@ from recoverd.model.settings import PersonsNeeded
 from recoverd.notifications.news import (
     LONGEST,
     OFFERED_AGAIN,
+    _emergency,
     common_cause,
     failed,
     happened,
@@ -129,7 +130,7 @@ def test_a_plan_that_failed_says_what_failed_and_where_to_look() -> None:
     s.sweep(stuck_without_room, times=2)
     out = s.answer(performing(s.approve()), StepResult(False, "no space left"))
     (news,) = came(s, out)
-    assert news.title == "prod: plan prod-1.1 FAILED (force-new-cluster)"
+    assert news.title == "prod: FAILED, plan prod-1.1 (force-new-cluster)"
     assert "no space left" in news.lines[0] and "recoverctl show prod-1" in news.lines[1]
 
 
@@ -247,7 +248,7 @@ def test_who_goes_alone_where_two_are_needed_is_told_to_everybody() -> None:
     assert "1 of 2 persons has approved it, alice: another person must." in so(s)[Topic.WAITING].lines
     [news] = came(s, s.give(Approved(plan.id, "alice", "no one is there", s.now, person=1001, emergency=True)))
     assert news.topic is Topic.EMERGENCY
-    assert news.title == "prod: plan prod-1.1 was approved by ONE PERSON ALONE (force-new-cluster)"
+    assert news.title == "prod: ONE PERSON ALONE has approved plan prod-1.1 (force-new-cluster)"
     assert "approved by alice ALONE, as an emergency: no one is there" in news.body
 
 
@@ -264,3 +265,27 @@ def test_where_it_only_observes_nobody_is_called_for_a_plan_or_at_its_end() -> N
     assert told[Topic.CONFIRMED].labels["severity"] == "page" and not told[Topic.SHADOW].labels
     assert told[Topic.SHADOW].title == "prod: only observed; recoverd would have called a person"
     assert "Why: no playbook is for it" in told[Topic.SHADOW].lines
+
+
+def test_what_has_to_be_known_is_in_the_hundred_characters_that_a_pager_shows() -> None:
+    """Of a cluster with the longest name that there may be, whose plans have it in their names."""
+    name = "x" * 63
+    s = Script()
+    s.sweep(stuck, times=2)
+    plan = replace(s.plan, cluster=name, id=f"{name}-123.45", incident=f"{name}-123")
+    status = replace(s.machine.status(), name=name)
+    told = [
+        *standing(status, replace(s.machine.record, plan=plan), "bastion1"),
+        *standing(replace(status, phase=Phase.ESCALATED, plan=None), replace(s.machine.record, plan=None), "bastion1"),
+        failed(plan, s.now, "bastion1"),
+        _emergency(plan, "because", s.now, "bastion1"),
+    ]
+    words = {
+        "BROKEN, etcd-stuck",
+        "WAITS FOR YOU (DESTRUCTIVE",
+        "A PERSON IS NEEDED",
+        "FAILED",
+        "ONE PERSON ALONE has appr",
+    }
+    assert {w for w in words for n in told if f"{name}: {w}" in n.title} == words
+    assert max(len(n.title) for n in told) <= 100

@@ -12,8 +12,9 @@ from markdown_it import MarkdownIt
 
 from recoverd.machine.lifecycle import moves
 from recoverd.model.finding import PHASED_STATES, Phase, State
+from recoverd.page import board
 from recoverd.page.board import DIAGRAMS
-from recoverd.report import pages
+from recoverd.report import pages, words
 from recoverd.report.diagram import HEIGHT, WIDTH, diagram
 from recoverd.report.postmortem import post_mortem
 
@@ -192,3 +193,44 @@ def test_the_command_to_type_is_whole_and_there_is_no_button() -> None:
     text = page(cluster(), plans=[waiting])
     assert "<pre>recoverctl approve prod-1.1</pre>" in text and "WHAT IS LOST" in text
     assert not {"button", "form", "input"} & set(Read(text).tags)
+
+
+def test_what_needs_a_person_stands_first_of_a_hundred_clusters() -> None:
+    """One that had come to its end stood behind those that repair themselves, and offered maintenance before all."""
+    named = {
+        "waits": {"phase": "awaiting-approval"},
+        "escalated": {"phase": "escalated", "plan": None},
+        "held": {"phase": "paused", "plan": None},
+        "dark": {"state": "unobservable", "phase": None, "plan": None, "paused": False},
+        "repairs": {"phase": "remediating", "paused": False},
+        "offered": {"state": "healthy", "phase": None, "paused": False},
+        "unfinished": {"phase": "escalated", "plan": None, "paused": False, "never_healthy": True},
+        "warned": {"state": "healthy", "phase": None, "plan": None, "paused": False},
+        "well": {"state": "healthy", "phase": None, "plan": None, "paused": False, "findings": []},
+    }
+    wanted = [cluster(name=name, **other) for name, other in named.items()]
+    mixed = [cluster(name=f"w{n}", **named["well"]) for n in range(91)] + wanted[::-1]
+    assert [c["name"] for c in board._worst_first(mixed)][:3] == ["held", "escalated", "waits"], "in their order there"
+    seen = [words.urgency(c) for c in wanted]
+    assert seen == sorted(seen) == [0, 0, 0, 1, 2, 3, 3, 4, 5]
+    plans = [plan(id="m", cluster="offered"), plan(id="late", cluster="waits", expires_at="2026-03-05T20:00:00Z"),
+             plan(id="soon", cluster="waits", expires_at="2026-03-05T19:30:00Z")]  # fmt: skip
+    assert [p["id"] for p in board._soonest_first(plans, wanted)] == ["soon", "late", "m"]
+
+
+@pytest.mark.parametrize("text", ["page", "report"])
+def test_a_screen_reader_finds_its_way(text: str) -> None:
+    """Headings without a gap, a header for each column, a name for each figure, and the page's language."""
+    made = page(cluster(), plans=[plan(status="awaiting-approval")]) if text == "page" else pages.in_html(
+        post_mortem(report(), "2026-03-05T19:20:00Z")
+    )  # fmt: skip
+    levels = [int(n) for n in re.findall(r"<h([1-6])", made)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
+    for table in re.findall(r"<table>.*?</table>", made, re.DOTALL):
+        head, _, rest = table.partition("</tr>")
+        assert head.count('<th scope="col"') == head.count("<th") == rest.partition("</tr>")[0].count("<td") > 0
+    assert all("aria-label" in svg or "aria-hidden" in svg for svg in re.findall(r"<svg[^>]*>", made))
+    assert '<html lang="en">' in made
+    if text == "page":  # what is told as it changes is told on top, where it is seen, and aloud
+        assert made.index('id="live" class="faint" role="status"') < made.index("<main")

@@ -15,6 +15,7 @@ from recoverd.model.memory import Sight
 from recoverd.model.observation import HostView, ObjectsView
 from recoverd.model.people import AsideView, LoginView, PeopleView, ToolView
 from recoverd.model.settings import FORGOTTEN, Bounds
+from recoverd.model.text import utc
 from tests.unit.builders import NOW, Cluster
 
 ALICE = LoginView("alice", "pts/0", NOW.replace(hour=19, minute=41), 4.0)
@@ -82,13 +83,15 @@ def scene(cluster: Cluster, **there: PeopleView) -> Scene:
 
 def test_a_login_is_told_with_who_where_and_since_when() -> None:
     now = scene(Cluster(1, 2), w1=PeopleView((ALICE,)))
-    assert at_work("w1", now) == "alice is at work on w1 (pts/0 since 19:41)"
+    assert at_work("w1", now) == "alice is at work on w1 (pts/0 since 2026-03-05 19:41:00 UTC)"
     assert not at_work("w2", now) and not at_work("cp1", now)
 
 
 def test_somebody_on_one_control_plane_is_in_the_way_on_all_of_them() -> None:
     now = scene(Cluster(3, 1), cp2=PeopleView((replace(ALICE, idle=1200.0), replace(ALICE, user="bob", idle=1300.0))))
-    assert at_work("cp3", now) == "alice is at work on cp2 (pts/0 since 19:41, idle for 20 min) and 1 more"
+    assert at_work("cp3", now) == (
+        "alice is at work on cp2 (pts/0 since 2026-03-05 19:41:00 UTC, idle for 20 min) and 1 more"
+    )
     assert not at_work("w1", now)
 
 
@@ -167,7 +170,7 @@ def test_a_bound_says_how_long_a_terminal_may_be_idle() -> None:
 def test_a_package_manager_that_changes_something_counts(command: str) -> None:
     tool = ToolView(command, NOW.replace(hour=19, minute=41), 30.0)
     said = at_work("w1", scene(Cluster(1, 1), w1=PeopleView(tools=(tool,))))
-    assert said == f"{CHANGE[command]} runs on w1 since 19:41 (`{command}`)"
+    assert said == f"{CHANGE[command]} runs on w1 since 2026-03-05 19:41:00 UTC (`{command}`)"
 
 
 @pytest.mark.parametrize("command", LOOK_ONLY)
@@ -195,7 +198,10 @@ def test_between_two_terminals_somebody_is_still_at_work() -> None:
         later = Cluster(3, 1, now=NOW + timedelta(seconds=seconds))
         said = at_work("cp3", remembering(scene(later), kept))
         assert bool(said) is counts, "not for longer, nor after the clock was set back"
-        assert not counts or said == f"alice is at work on cp2 (pts/0 since 19:41), last seen at {NOW:%H:%M:%S} UTC"
+        assert (
+            not counts
+            or said == f"alice is at work on cp2 (pts/0 since 2026-03-05 19:41:00 UTC), last seen at {utc(NOW)}"
+        )
         assert not at_work("w1", remembering(scene(later), kept))
     left = remembering(scene(Cluster(3, 1, now=NOW + timedelta(seconds=KEPT + 60))), kept)
     assert left_at(["cp1"], left) == NOW and sights(left) == kept, "from then on the five minutes count"
@@ -234,7 +240,7 @@ def test_a_manifest_that_was_moved_is_somebodys_work_and_an_old_copy_is_not() ->
         now = scene(cluster, cp1=PeopleView(aside=aside))
         said = at_work("cp1", remembering(now, {}, healthy_at=healthy))
         assert bool(said) is counts, (component, later, offset)
-        assert not counts or said.startswith("the manifest of etcd on cp1 lies in /root/etcd.yaml since 19:")
+        assert not counts or said.startswith("the manifest of etcd on cp1 lies in /root/etcd.yaml since 2026-03-05 19:")
 
 
 def test_several_manifests_that_are_gone_at_once_are_somebodys_work() -> None:

@@ -35,6 +35,7 @@ from recoverd.model.plan import Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import KEEP_LEAST, PointSettings, RestorePoint, best, due, point_id, surplus
 from recoverd.model.record import Record
+from recoverd.model.text import utc
 from recoverd.playbooks import registry
 from tests.unit.builders import NOW, Cluster, member_id, unseen
 from tests.unit.test_machine import Change, Script
@@ -466,6 +467,6 @@ def test_the_time_of_day_of_a_retry_is_told() -> None:
     s.sweep(times=2)
     s.ended(ok=False)
     at: datetime = s.now + timedelta(minutes=5)
-    assert f"It is tried again at {at:%H:%M} UTC" in [i.entry.detail for i in s.seen if isinstance(i, Note)][-1]
+    assert f"It is tried again at {utc(at)}" in [i.entry.detail for i in s.seen if isinstance(i, Note)][-1]
     s.give(Observed(Cluster(3, spares=1, now=s.now + timedelta(minutes=5)).observation()))
     assert s.asked()

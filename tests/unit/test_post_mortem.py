@@ -88,7 +88,7 @@ def test_node_by_node_with_times(capsys: pytest.CaptureFixture[str]) -> None:
     )
     Printer().report(shapes.report(report))
     told = capsys.readouterr().out
-    assert re.search(r"19:10:05 +\+5 +opened", told)
+    assert re.search(r"19:10:05 UTC +\+5 +opened", told)
     assert "approved by alice" in told and "left on the node" in told
     assert re.search(r"node by node, \d+ (s|min) in all", told)
     one, two, three = (told.index(f"\n    {n}: ") for n in ("w1", "w2", "w3"))

@@ -22,6 +22,7 @@ from recoverd.model.events import Refused
 from recoverd.model.finding import Phase, State
 from recoverd.model.observation import EtcdDataView, UnseenKind
 from recoverd.model.operations import CopyPath, MovePath
+from recoverd.model.text import utc
 from tests.shells import sent
 from tests.unit.builders import NOW, Cluster, unseen
 from tests.unit.test_machine import Script
@@ -177,7 +178,7 @@ def test_words_from_before_nobody_looked_for_a_while_are_said_with_their_time() 
     s.sweep(mute, times=2)
     assert s.machine.diagnosis is not None
     lost = s.machine.diagnosis.find(Code.ETCD_QUORUM_LOST)
-    assert lost and f"as it said at {said:%H:%M} UTC, before it was restarted" in str(lost)
+    assert lost and f"as it said at {utc(said)}, before it was restarted" in str(lost)
 
 
 DAMAGED, FULL_DISK = (

@@ -16,6 +16,7 @@ from recoverd.model.observation import DiskView, EtcdDataView, HostView
 from recoverd.model.operations import CopyPath, WriteFile
 from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings
+from recoverd.model.text import utc
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from tests.unit.builders import CLUSTER_ID, NOW, Cluster, manifest, manifest_of, member_id
@@ -166,7 +167,7 @@ def test_one_that_was_reset_is_waited_for_from_when_that_was_seen_and_not_from_n
     assert {f.subject for f in early.diagnosis.faults if f.code == "control-plane-reset"} == {"cp2", "cp3"}
     assert not early.diagnosis.find("etcd-data-empty")
     answer = forced(early)
-    assert isinstance(answer, Wait) and f"at {early.now + timedelta(seconds=30):%H:%M:%S} UTC" in answer.reason
+    assert isinstance(answer, Wait) and f"at {utc(early.now + timedelta(seconds=30))}" in answer.reason
     assert "make cp1" in plan_of(forced(late))
 
 
@@ -223,7 +224,7 @@ def test_a_join_that_may_still_finish_is_named_with_its_end() -> None:
     stuck = Cluster(1, spares=1).join_stuck()
     early, late = situation(stuck, minutes=0.1), situation(stuck, minutes=1)
     until = early.now - timedelta(seconds=6) + timedelta(seconds=40)
-    assert f"kubeadm waits 40 s for it, until {until:%H:%M:%S} UTC" in plan_of(forced(early))
+    assert f"kubeadm waits 40 s for it, until {utc(until)}" in plan_of(forced(early))
     assert "kubeadm waits" not in plan_of(forced(late))
 
 

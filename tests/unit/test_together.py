@@ -18,6 +18,7 @@ from recoverd.model.node_look import FileView, NodeLook
 from recoverd.model.plan import ActionRecord, PlanStatus, StepResult
 from recoverd.model.record import SharedFault
 from recoverd.model.settings import MAY_RUN_UNASKED
+from recoverd.model.text import utc
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Refusal
 from tests.unit.builders import NOW, Cluster
@@ -112,7 +113,7 @@ def test_a_rollout_is_named_by_what_changed_on_all_of_them() -> None:
     said = above(shared)
     for words in (
         "all 2 workers within 2 s",
-        f"/etc/hosts was changed at {at:%H:%M:%S} UTC",
+        f"/etc/hosts was changed at {utc(at)}",
         "kubelet is inactive since then by systemd's word",
         "configuration management",
     ):
