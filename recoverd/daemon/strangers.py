@@ -31,9 +31,9 @@ def _instead(journal: Journal, kind: str, name: str, clusters: Collection[str]) 
         return f"{name} is a cluster: recoverctl {LISTS[kind].split()[0]} {name}"
     known: list[str] = []
     if kind != INCIDENT:
-        known += journal.names(PLAN)
+        known += journal.ids_of(PLAN)
     if kind != PLAN:
-        known += journal.names(INCIDENT)
+        known += journal.ids_of(INCIDENT)
     if kind == ANY:
         known += clusters
     near = nearest(name, known)

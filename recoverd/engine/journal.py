@@ -283,7 +283,7 @@ class Journal:
         found = (self._load(Incident, "incident", id, text) for id, text in rows)
         return Newest((self._with_timeline(i) for i in found if i), rows.older)
 
-    def names(self, table: str, limit: int = 5000) -> list[str]:
+    def ids_of(self, table: str, limit: int = 5000) -> list[str]:
         """The ids of the newest plans or incidents, whether their rows can be read or not."""
         return [id for (id,) in self._file.rows(f"SELECT id FROM {table} ORDER BY rowid DESC LIMIT ?", limit)]  # noqa: S608
 
