@@ -35,8 +35,6 @@ NODE_FILES = {
     RESOLV: "nameserver 10.99.0.1\n",
 }
 """What every node has beside what kubeadm writes."""
-
-
 CLIENT_OVER = "part of the existing bootstrap client certificate is expired: 2026-01-01 00:00:00 +0000 UTC"
 """What a kubelet says that starts without a client certificate that is valid."""
 NO_KUBECONFIG = (
@@ -171,7 +169,7 @@ class Machine:
     unkept: frozenset[str] = frozenset()
     """The endpoints in the rules that a kube-proxy has left which was deleted."""
     number: int = 0
-    """Of its part of the pod network: 10.244.NUMBER.0/24."""
+    """Of its pods: 10.244.NUMBER.0/24."""
     made: int = 1
     """So many machines had this name, this one with them."""
     known_at: float = UP_SINCE
@@ -271,8 +269,8 @@ class Machine:
     @property
     def programmed(self) -> frozenset[str]:
         """The endpoints of the service that its rules know."""
-        proxy = self.agents.get("kube-proxy")
-        return self.unkept if proxy is None else frozenset() if proxy.flushed else proxy.programmed
+        known = self.agents.get("kube-proxy")
+        return self.unkept if known is None else frozenset() if known.flushed else known.programmed
 
     def empty_run(self) -> None:
         """As a boot leaves it."""
