@@ -8,7 +8,7 @@ kubelet's (pkg/kubelet/nodestatus, 1.20) and the node controller's (pkg/controll
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from recoverd.diagnose import address, doubles
 from recoverd.diagnose.cause import KUBELET
@@ -42,6 +42,8 @@ UNTOLD = 30.0
 """Seconds for which it may not be told yet why a node is not Ready, whose machine answers: `SHORT`, and the sweeps that
 confirm it.
 """
+SPREAD = 20.0
+"""Seconds within which nodes that lost the API server at one moment are listed as not Ready, one after the other."""
 
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
@@ -166,6 +168,16 @@ def untold(scene: Scene, found: Sequence[Finding]) -> tuple[Finding, ...]:
     looked_at = ((f, scene.node(f.facts.host)) for f in about if scene.host(f.facts.host) is not None)
     ages = ((f, _age(scene, node, f.facts.host)) for f, node in looked_at if node is not None)
     return tuple(f for f, age in ages if age is not None and age < UNTOLD)
+
+
+def spreads(scene: Scene, names: Iterable[str]) -> str:
+    """The one of these nodes that is not Ready for so short a time that others, which lost the same at the same moment,
+    may be listed as Ready still; "" where there is none. A kubelet renews its lease every 10 s, and the node controller
+    looks every 5 s (--node-monitor-period): on a busy machine two of four nodes were listed 6 s before the others.
+    """
+    nodes = ((name, scene.node(name)) for name in names)
+    ages = ((name, _age(scene, node, name)) for name, node in nodes if node is not None and not node.ready)
+    return next((name for name, age in ages if age is not None and age < SPREAD), "")
 
 
 def _age(scene: Scene, node: NodeView, name: str) -> float | None:

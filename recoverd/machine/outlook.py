@@ -189,6 +189,8 @@ def may_be_on_all(turn: Turn, proposal: Proposal) -> str:
     # (observed where the API's name was lost on all of four nodes: two were not Ready 5 s before the others)
     untold = notready.untold(scene(turn), turn.newest.diagnosis.findings)
     why = {code for code, _ in proposal.basis if code in WHY_NOT_READY}
+    if why and (new := notready.spreads(scene(turn), (s.host for s in proposal.steps))):
+        return f"{new} is not Ready since a moment: the next sweeps tell whether others are so for the same"
     same = [replace(f, code=code) for f in untold for code in why]
     if not (same and _concerning(_together(turn, (*faults, *same)), proposal)):
         return ""
