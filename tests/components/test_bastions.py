@@ -409,10 +409,10 @@ def _leads(member: EtcdNode) -> bool:
 
 
 async def test_a_cluster_that_is_renamed_is_watched_under_one_name_and_stays_paused(
-    make: Make, bastions: Bastions, etcd: list[EtcdNode]
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
 ) -> None:
     """The bastions reload at different times. The new name was taken at once, by a bastion that knew of no pause."""
-    prod, a, b = await two(make, bastions, etcd)
+    prod, a, b = await two(make, bastions, start_etcd())
     assert (await a.ctl("pause", "prod", "--reason", "we move it"))[0] == 0
     renamed = prod.config | {"name": "production"}
     rewrite(b, [renamed])

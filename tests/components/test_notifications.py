@@ -515,4 +515,5 @@ async def test_a_test_is_told_with_what_came_of_each(hook: Hook, tell: Tell, ale
     assert came[3].detail == "it answers 403 Forbidden" and "No such file" in came[1].detail
     assert there.titles[0].endswith(": a test")
     assert "RecoverdNotifyTest" in await firing(alertmanager)
-    assert await s.notifier.test("nobody") is None
+    with pytest.raises(Refused, match="there is no receiver nobody; there are: oncall, refusing"):
+        await s.notifier.test("nobody")

@@ -36,6 +36,8 @@ class Case:
     """Only the first so many steps, where the others are those of another case."""
     every: int = 1
     """Of many steps that are alike on several hosts, every so many."""
+    begins: float = 120.0
+    """Seconds within which the step is begun, of a fault that is none before it has lasted."""
 
 
 def lost(c: ModelCluster) -> None:
@@ -77,7 +79,7 @@ CASES = (
     Case("restore-node-files", 2, lambda c: FAULTS["delete-cni-config"](c, "w1")),
     Case("relax-webhook", 3, lambda c: FAULTS["fail-webhook"](c)),
     Case("restart-controller", 2, lambda c: FAULTS["outlive-certificate"](c, "cp1")),
-    Case("restart-controller", 2, lambda c: FAULTS["idle-scheduler"](c, "cp1")),
+    Case("restart-controller", 2, lambda c: FAULTS["idle-scheduler"](c, "cp1"), begins=400.0),
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
 ASKS = (
@@ -117,7 +119,9 @@ async def _killed(case: Case, step: int, when: str, away: float = 0.0) -> None:
         assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 180)
         await rig.stage.wait(case.thinks)
         await rig.stage.give(Approved(rig.stage.waiting_plan.id, "alice", "", now()))  # type: ignore[union-attr]
-    assert await rig.stage.until(lambda: reviver.done(), 120), "the step at which it was to be killed was never begun"
+    assert await rig.stage.until(lambda: reviver.done(), case.begins), (
+        "the step at which it was to be killed was never begun"
+    )
     await rig.until("healthy", 300)
     await rig.stage.wait(30)
 
