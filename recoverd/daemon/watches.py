@@ -195,7 +195,7 @@ class Watches:
             try:
                 config = await asyncio.to_thread(load, self._path, [p.name for p in registry()])
             except ConfigError as error:
-                at = f"{utc(datetime.now(UTC))}"
+                at = utc(datetime.now(UTC))
                 self.refused = (
                     f"the configuration was refused at {at}, and the one before stays in force: "
                     f"{'; '.join(str(error).splitlines())}"
@@ -345,16 +345,20 @@ class Watches:
         """The machine as an earlier process left it; where that cannot be read, one that is
         paused until a person has looked.
         """
-        name, at, wanted = cluster.settings.name, now(), frozenset(self._wanted)
+        name, at, planes, wanted = cluster.settings.name, now(), cluster.settings.planes, frozenset(self._wanted)
         saved, numbers, others = await self._writer.read(
-            lambda j: (j.saved(name), j.incident_ids(name), {n: j.saved(n) for n in j.names() if n not in wanted})
+            lambda j: (
+                j.saved(name),
+                j.incident_ids(name),
+                {n: j.saved(n) for n in j.names_of(planes) if n not in wanted},
+            )
         )
 
         def machine() -> ClusterMachine:
             return ClusterMachine(cluster.settings, registry(), now=at, record=saved.record, memory=saved.memory)
 
         if not saved.trouble:
-            saved, taken = inherited(saved, others, cluster.settings.planes, at)
+            saved, taken = inherited(saved, others, planes, at)
             if taken:
                 await self._tell(name, History.RENAMED, "; ".join(taken))
             try:

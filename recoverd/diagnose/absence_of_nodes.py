@@ -10,7 +10,7 @@ from datetime import datetime
 from recoverd.diagnose.question import Question
 from recoverd.diagnose.rules import RECONNECT, SYNC, fresh
 from recoverd.diagnose.scene import just_booted
-from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
+from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, RulesView
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 from recoverd.model.text import utc
 
@@ -143,7 +143,7 @@ def steady(question: Question) -> str:
     for end in question.ends:
         host = question.machine_of(end)
         for probe in probes:
-            if probe.source == host and ProbeAnswer.OK not in probe.answers and probe.steady < SYNC:
+            if probe.source == host and not probe.answered and probe.steady < SYNC:
                 return f"{probe.service} does not answer {end}, and its endpoints have only just changed"
     return ""
 
@@ -162,7 +162,7 @@ def _differs(network: NetworkView, host: str, node: str) -> bool:
     rules = (view.rules, view.ipv6.rules) if isinstance(view, NodeNetworkView) else ()
     return (
         any(isinstance(r, RulesView) and r.gaps for r in rules)
-        or any(s.source == host and ProbeAnswer.OK not in s.answers for s in network.services)
+        or any(s.source == host and not s.answered for s in network.services)
         or (isinstance(pods, NodePods) and bool(pods.missing or pods.extra))
     )
 

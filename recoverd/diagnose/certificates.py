@@ -107,7 +107,7 @@ def _earliest(scene: Scene, *hosts: HostView) -> datetime:
 
 
 def _line(name: str, certificate: CertificateView) -> str:
-    until = f"valid until {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
+    until = f"valid until {utc(certificate.not_after)}"
     return f"{name}:{certificate.path}: subject {certificate.subject}, issuer {certificate.issuer}, {until}"
 
 
@@ -240,7 +240,7 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
         there = pki.authorities.get(path)
         if there and not set(there) & set(before):
             evidence = (
-                f"{name}:{path}: key sha256 {there[0][:16]}, made {now[path].not_before:%Y-%m-%d %H:%M:%S} UTC",
+                f"{name}:{path}: key sha256 {there[0][:16]}, made {utc(now[path].not_before)}",
                 *story,
             )
             yield _replaced(scene, name, path, f"The CA {path}", f"key sha256 {before[0][:16]}", evidence, known)
@@ -266,8 +266,7 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
                 f"{name}:{path}",
                 f"{path} on {name} is gone: {_effect(severity)}.",
                 (
-                    f"{name}:{path} does not exist; it was there when recorded at "
-                    f"{known.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
+                    f"{name}:{path} does not exist; it was there when recorded at {utc(known.recorded_at)}",
                     *story,
                 ),
                 severity=severity,
@@ -304,7 +303,7 @@ def _replaced(
         Code.PKI_REPLACED,
         f"{name}:{path}",
         f"{what} on {name} is not the one that the cluster was healthy with: {_distrust(path)}.",
-        (*evidence, f"known from {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC: {before}"),
+        (*evidence, f"known from {utc(known.recorded_at)}: {before}"),
         severity=severity,
         state=_state(path, severity),
         facts=FileFacts(name),

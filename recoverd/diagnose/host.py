@@ -13,6 +13,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import HostView, UnitView
+from recoverd.model.text import utc
 
 NOBODY_LEADS = "no etcd that is left has a leader"
 RUNTIMES = ("containerd", "docker", "crio")
@@ -106,7 +107,7 @@ def _starting(scene: Scene, name: str, unit: UnitView) -> bool:
 
 def _unit_line(scene: Scene, name: str, unit: UnitView) -> str:
     age = scene.age(unit.since)
-    since = f" since {unit.since:%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago" if unit.since and age is not None else ""
+    since = f" since {utc(unit.since)}, {age:.0f} s ago" if unit.since and age is not None else ""
     load = "" if unit.load == "loaded" else f", {unit.load}"
     return (
         f"{name}: systemctl show {unit.name}: {unit.active} ({unit.sub}{load}), result "

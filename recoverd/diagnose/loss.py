@@ -16,6 +16,7 @@ from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, HostView
 from recoverd.model.places import flag
+from recoverd.model.text import utc
 
 CORRUPTION = re.compile(
     r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already "
@@ -253,7 +254,7 @@ def says_new(manifest: str) -> bool:
 
 def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:
     watermark = scene.memory.watermark
-    was = f"revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC" if watermark else "unknown"
+    was = f"revision {watermark.revision} at {utc(watermark.at)}" if watermark else "unknown"
     logs = [n for n, f in fates.items() if f is Fate.CORRUPT and only_its_log(scene, n)]
     rest = "nothing is left to go on from, and only a restore brings it back"
     if logs:

@@ -21,6 +21,7 @@ from recoverd.model.memory import KnownManifest
 from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import ContainerView, EndpointHealth, HostView, ManifestView
 from recoverd.model.pki_operations import STATIC_PODS
+from recoverd.model.text import utc
 
 DIRECTORY = "/etc/kubernetes/manifests"
 YOUNG = 60.0
@@ -188,9 +189,7 @@ def _missing(name: str, component: str, known: KnownManifest | None) -> Finding:
     path = known.path if known else f"{DIRECTORY}/{component}.yaml"
     evidence = [f"{name}:{path} does not exist"]
     if known:
-        evidence.append(
-            f"it was there, sha256 {known.sha256[:12]}, when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        evidence.append(f"it was there, sha256 {known.sha256[:12]}, when recorded at {utc(known.recorded_at)}")
     return Finding(
         _codes(component)[0],
         subject_of(name, component),
@@ -227,7 +226,7 @@ def _finding(
 
 def recorded(known: KnownManifest) -> str:
     """Which the known-good manifest is, as a line of evidence."""
-    return f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"known-good: sha256 {known.sha256[:12]}, recorded at {utc(known.recorded_at)}"
 
 
 def _flag_left(name: str, current: ManifestView) -> Finding:

@@ -50,10 +50,10 @@ from recoverd.model.network import (
     NodePods,
     PodMismatch,
     lacks_image,
-    of_ipv6,
 )
 from recoverd.model.network_operations import BRIDGED, BRIDGED6, FORWARDING, FORWARDING6
 from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.model.places import of_ipv6
 from recoverd.model.text import lasting, utc
 
 BROKEN = State.WORKER_NETWORK_BROKEN

@@ -21,6 +21,7 @@ from recoverd.model.observation import EndpointHealth, HostView
 from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.pod_files import ENCRYPTION, PKI, Is, Named, PodFileView, by_path, naming
 from recoverd.model.points import best
+from recoverd.model.text import utc
 
 ETCD = "etcd"
 REFUSED = (EndpointHealth.READY, EndpointHealth.NOT_TRIED)
@@ -78,7 +79,7 @@ def _missing(
     how = {Is.DIRECTORY: "an empty directory is in its place", Is.FILE: "an empty file is in its place"}
     evidence = [
         f"{name}:{path}: {how.get(there.what, 'does not exist')}; named by {', '.join(map(str, by))}",
-        f"it was there, sha256 {known.sha256[:12]}, when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+        f"it was there, sha256 {known.sha256[:12]}, when recorded at {utc(known.recorded_at)}"
         if known
         else "it was not seen while all was well, so nothing is known of it",
     ]
@@ -112,8 +113,8 @@ def _changed(
         f"does not run." + _what_it_is(by),
         (
             f"{name}:{path}: sha256 {there.sha256[:12]}, {there.size} bytes"
-            + (f", changed at {there.changed_at:%Y-%m-%d %H:%M:%S} UTC by its clock" if there.changed_at else ""),
-            f"as it worked: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
+            + (f", changed at {utc(there.changed_at)} by its clock" if there.changed_at else ""),
+            f"as it worked: sha256 {known.sha256[:12]}, recorded at {utc(known.recorded_at)}",
             *proofs.values(),
             *(line for pod in proofs for line in _says(scene, name, pod, path)),
         ),

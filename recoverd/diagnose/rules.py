@@ -49,7 +49,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
     for probe in view.services:
         if probe.over_ipv6 is not seen.ipv6 or (probe.over_ipv6 and not _served(scene, probe.source)):
             continue
-        if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
+        if probe.source in seen.judged and not probe.answered:
             by_source.setdefault(probe.source, []).append(probe)
     for name, failed in by_source.items():
         yield from _unreachable(scene, seen, name, [s for s in failed if s.steady > back])

@@ -20,7 +20,7 @@ from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.text import some
+from recoverd.model.text import some, utc
 
 BUMP = 1_000_000_000
 """How far a restore with --bump-revision lets revisions go on beyond all that was ever handed out
@@ -149,11 +149,11 @@ def findings(scene: Scene) -> Iterator[Finding]:
         why = f"the cluster id was {watermark.cluster_id} and is {setback.cluster_id}"
     elif watermark and setback.now >= setback.was:
         why = (
-            f"its log was at index {watermark.index} at {setback.reference:%Y-%m-%d %H:%M:%S} UTC and has begun anew "
+            f"its log was at index {watermark.index} at {utc(setback.reference)} and has begun anew "
             "since, as when a snapshot is restored"
         )
     else:
-        why = f"revision {setback.now} is below {setback.was}, seen at {setback.reference:%Y-%m-%d %H:%M:%S} UTC"
+        why = f"revision {setback.now} is below {setback.was}, seen at {utc(setback.reference)}"
     agents = (
         f"{len(left)} agents have been running since before and may be deaf: {some(left, 8)}"
         if left
@@ -166,8 +166,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         f"nothing of it any more; {agents}.",
         (
             *(describe(n, v) for n, v in sorted(scene.history.camp.items())),
-            f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC"
-            + (", acknowledged" if setback.acknowledged else ""),
+            f"noticed at {utc(setback.noticed_at)}" + (", acknowledged" if setback.acknowledged else ""),
             "other programs that watch the API (CoreDNS, ingress controllers, operators) are deaf "
             "too until they are restarted",
         ),
@@ -189,7 +188,7 @@ def _anew(scene: Scene, setback: Setback) -> Finding:
         "",
         f"etcd on {where} has begun a new, empty cluster: nothing of the one that was seen is in it "
         f"(revision {setback.was} at "
-        f"{setback.reference:%Y-%m-%d %H:%M:%S} UTC). Nodes go on with the pods they have until their kubelet "
+        f"{utc(setback.reference)}). Nodes go on with the pods they have until their kubelet "
         "is restarted: restart none.",
         (
             *(describe(n, v) for n, v in camp),
@@ -198,7 +197,7 @@ def _anew(scene: Scene, setback: Setback) -> Finding:
                 for n, v in camp
                 if v.uid is not None
             ),
-            f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC",
+            f"noticed at {utc(setback.noticed_at)}",
             "a cluster that was made anew on purpose gets another name in the configuration of recoverd",
         ),
         state=State.ETCD_STUCK,

@@ -15,7 +15,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
 from recoverd.model.places import host_of
-from recoverd.model.text import some
+from recoverd.model.text import some, utc
 
 LONG = 60.0
 """Seconds after which a node that is not Ready is a fault whatever the cause. The API server must have
@@ -314,4 +314,4 @@ def up(scene: Scene, host: HostView, unit: str) -> float:
 
 def _since(host: HostView, unit: str) -> str:
     view = host.units.get(unit)
-    return f"{view.since:%Y-%m-%d %H:%M:%S} UTC" if view and view.since else "an unknown time"
+    return f"{utc(view.since)}" if view and view.since else "an unknown time"

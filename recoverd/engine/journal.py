@@ -11,6 +11,7 @@ A row that cannot be read (of a newer version, or damaged) is left out and told,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -207,9 +208,14 @@ class Journal:
 
     # --- reading ---
 
-    def names(self) -> list[str]:
-        """Of every cluster that was ever watched."""
-        return [name for (name,) in self._file.rows("SELECT name FROM cluster ORDER BY name")]
+    def names_of(self, planes: Collection[str]) -> list[str]:
+        """The names under which any of these control planes, by address, was ever watched."""
+        rows = self._file.rows(
+            "SELECT DISTINCT name FROM cluster, json_each(CASE WHEN json_valid(record) THEN record ELSE '{}' END, "
+            "'$.planes') AS plane WHERE plane.value IN (SELECT value FROM json_each(?)) ORDER BY name",
+            json.dumps([*planes]),
+        )
+        return [name for (name,) in rows]
 
     def saved(self, cluster: str) -> Saved:
         """The last saved state of the cluster's machine, and what is remembered of it: nothing

@@ -48,8 +48,9 @@ def observed(turn: Turn, event: Observed) -> None:
         incidents.note_cause_above(turn, turn.record.incident)
         incidents.note_shared(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
-    turn.learn(worked_since(Scene(observation, turn.memory, turn.settings)))
-    seen = people.sights(Scene(observation, turn.memory, turn.settings, _busy(turn)))
+    scene = Scene(observation, turn.memory, turn.settings, _busy(turn))
+    turn.learn(worked_since(scene))
+    seen = people.sights(scene)
     if seen != turn.memory.at_work:
         turn.learn(replace(turn.memory, at_work=seen))
     depends = turn.record.sightings or turn.record.witnessed or turn.record.unseen or turn.record.incident

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.words import KEEPS
 from recoverd.model.observation import HostView
 
-KEEPS = ("/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker", "/var/lib/containers")
 PLAIN = re.compile(r"(/[\w.@+-]+)+")
 """What a shell reads nothing into, and /proc/mounts writes as it is."""
 
@@ -28,6 +28,6 @@ def known_mounts(scene: Scene) -> Mapping[str, tuple[str, ...]]:
 
 def _mounts(host: HostView) -> tuple[str, ...]:
     """The mount points, but for that of all, of what `df` was asked for."""
-    kept = (*KEEPS, host.etcd_data.path if host.etcd_data else "/var/lib/etcd")
+    kept = (*KEEPS.values(), host.etcd_data.path if host.etcd_data else "/var/lib/etcd")
     above = (d.path for d in host.disks if any(PurePosixPath(k).is_relative_to(d.path) for k in kept))
     return tuple(sorted({path for path in above if PLAIN.fullmatch(path)}))

@@ -24,7 +24,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownIPv6, KnownManifest, Memory, NodeNetwork, Watermark, Worker
-from recoverd.model.network import NetworkView, NodeNetworkView, ProbeAnswer, RulesView
+from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import of_nobody
 from recoverd.model.observation import (
     EndpointHealth,
@@ -240,7 +240,7 @@ def _used_ipv6(view: NetworkView) -> tuple[frozenset[str], frozenset[str], froze
     answered.
     """
     pairs = {(p.source, p.target) for p in view.probes if p.over_ipv6 and p.answer.arrived and p.source != p.target}
-    served = frozenset(s.source for s in view.services if s.over_ipv6 and ProbeAnswer.OK in s.answers)
+    served = frozenset(s.source for s in view.services if s.over_ipv6 and s.answered)
     return frozenset(source for source, _ in pairs), frozenset(target for _, target in pairs), served
 
 

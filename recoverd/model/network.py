@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from recoverd.model.kernel import KernelView
+from recoverd.model.places import of_ipv6
 from recoverd.model.unseen import Unseen
 
 
@@ -61,11 +62,6 @@ class PodProbe:
         return of_ipv6(self.address)
 
 
-def of_ipv6(address: str) -> bool:
-    """Whether IP:PORT, [IP]:PORT, an IP or a network is one of IPv6."""
-    return address.startswith("[") or address.count(":") > 1
-
-
 @dataclass(frozen=True, slots=True)
 class ServiceProbe:
     """A few attempts to reach a service's address from a node, and its endpoints directly from
@@ -92,6 +88,11 @@ class ServiceProbe:
     """That of the node itself which has the service's address, so that who asks there is answered on the node, or not,
     and no rule for services counts; "" where none has.
     """
+
+    @property
+    def answered(self) -> bool:
+        """Whether any of the attempts was."""
+        return ProbeAnswer.OK in self.answers
 
     @property
     def over_ipv6(self) -> bool:

@@ -161,6 +161,11 @@ def spelt(host: str) -> str:
     return ip_of(host) or host.lower()
 
 
+def of_ipv6(address: str) -> bool:
+    """Whether IP:PORT, [IP]:PORT, an IP or a network is one of IPv6."""
+    return address.startswith("[") or address.count(":") > 1
+
+
 def ip_of(host: str) -> str:
     """The host where it is an IP address, "" where it is a name."""
     try:

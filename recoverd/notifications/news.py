@@ -80,14 +80,13 @@ def title(text: object) -> str:
     """The first line of a message, of which a pager shows so much: whose it is, then what somebody has to know, and
     last what may be cut.
     """
-    whole = line(text)
-    return whole if len(whole) <= FIRST else f"{whole[: FIRST - 3]}..."
+    return line(text, FIRST)
 
 
-def line(text: object) -> str:
+def line(text: object, longest: int = LONGEST) -> str:
     """One line of a message: without control characters, and not too long."""
     whole = clean(" ".join(str(text).split()))
-    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 3]}..."
+    return whole if len(whole) <= longest else f"{whole[: longest - 3]}..."
 
 
 def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from recoverd.model.memory import KnownIPv6, Memory
-from recoverd.model.network import Link, PodProbe, ProbeAnswer, ServiceProbe
+from recoverd.model.network import Link, PodProbe, ServiceProbe
 from recoverd.model.places import host_of
 from recoverd.observe.netlook import HostLook
 from recoverd.observe.rounds import Questions
@@ -87,5 +87,5 @@ def used(
 
     return (
         [p for p in probes if p.answer.arrived or not p.over_ipv6 or (of(p.source).asks and of(p.target).answers)],
-        [s for s in services if ProbeAnswer.OK in s.answers or not s.over_ipv6 or of(s.source).served],
+        [s for s in services if s.answered or not s.over_ipv6 or of(s.source).served],
     )

@@ -19,14 +19,13 @@ from recoverd.model.network import (
     NetworkView,
     NodeNetworkView,
     PodProbe,
-    ProbeAnswer,
     RulesView,
     ServiceProbe,
     SilentDns,
     UnpulledImage,
-    of_ipv6,
 )
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
+from recoverd.model.places import of_ipv6
 from recoverd.observe import images, rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.answers import failing, telling
@@ -202,7 +201,7 @@ class _Round:
         if doubted:
             still = {(e.pod, rounds.ip_of(e.address)) for p in fresh.values() for e in p.endpoints if not e.terminating}
             probes = [p for p in probes if p.answer.arrived or (p.pod, rounds.ip_of(p.address)) in still]
-            services = [s for s in services if ProbeAnswer.OK in s.answers or s.service in fresh]
+            services = [s for s in services if s.answered or s.service in fresh]
             of._rules.learn({**self.everything, **fresh}, time.monotonic())
         services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]
         # of a service in doubt, the rules are compared when its endpoints are the same before and after the look
@@ -293,9 +292,7 @@ class _Round:
 
         A pod that ended in the meantime is no fault of the network; where they cannot be read, nothing is concluded.
         """
-        doubted = {p.service for p in probes if not p.answer.arrived} | {
-            s.service for s in services if ProbeAnswer.OK not in s.answers
-        }
+        doubted = {p.service for p in probes if not p.answer.arrived} | {s.service for s in services if not s.answered}
         for look in seen.values():
             for port in sample:
                 rules = look.rules6 if of_ipv6(port.address) else look.rules

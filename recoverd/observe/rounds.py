@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from recoverd.model.network import OWN_SERVICE, of_ipv6
+from recoverd.model.network import OWN_SERVICE
+from recoverd.model.places import of_ipv6
 from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.services import OVER_IPV6, Endpoint, ServicePort, is_fenced
 

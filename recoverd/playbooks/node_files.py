@@ -12,6 +12,7 @@ from recoverd.model.node_look import HOSTS, NodeLook, read_always, reader_of
 from recoverd.model.observation import HostView
 from recoverd.model.operations import HELD, WriteFile
 from recoverd.model.plan import Step
+from recoverd.model.text import utc
 from recoverd.model.unit_operations import AwaitUnit, RestartUnit
 from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Situation
@@ -32,8 +33,7 @@ def put_back(host: str, path: str, look: NodeLook, situation: Situation, finding
     known, there = situation.memory.files[host][path], look.files.get(path)
     return Step(
         host,
-        f"put {path} on {host} back as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC "
-        f"(sha256 {known.sha256[:12]})",
+        f"put {path} on {host} back as recorded at {utc(known.recorded_at)} (sha256 {known.sha256[:12]})",
         WriteFile(
             path=path,
             content=situation.memory.known_file(host, path),

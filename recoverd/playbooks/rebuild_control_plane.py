@@ -19,6 +19,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.operations import WriteFile
 from recoverd.model.pki_operations import KEPT, KUBERNETES, PutBackPki, RepairKubeletClient
 from recoverd.model.plan import Step
+from recoverd.model.text import utc
 from recoverd.model.witness import LED
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.joins import BY_HAND
@@ -138,7 +139,7 @@ def _files(host: str, restore: Restore, situation: Situation) -> Iterator[Step]:
     for path, file in situation.memory.files.get(host, {}).items():
         if path.startswith(f"{KUBELET}/"):
             text = situation.memory.texts[file.sha256]
-            at = f"{file.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+            at = f"{utc(file.recorded_at)}"
             write = WriteFile(path, text, file.sha256, before="", beside=KUBELET)
             yield Step(host, f"put {path} on {host} back as it was at {at}", write, 20.0)
     for component in LED:

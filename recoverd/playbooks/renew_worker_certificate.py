@@ -20,6 +20,7 @@ from recoverd.model.node_operations import AwaitNodeReady
 from recoverd.model.observation import CertificateView, HostView
 from recoverd.model.pki_operations import KEPT, KUBELET_PKI, KUBERNETES, RenewWorkerClient
 from recoverd.model.plan import Step
+from recoverd.model.text import utc
 from recoverd.model.unit_operations import AwaitUnit, RestartUnit
 from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
@@ -180,7 +181,7 @@ def _steps(finding: Finding, signer: str, situation: Situation, *, alone: bool) 
 def _said(host: str, situation: Situation) -> tuple[str, ...]:
     over = client_over(host, situation)
     path = f"{KUBELET_PKI}/{KUBELET_CLIENT}"
-    return (f"{host}: {path}: valid until {over:%Y-%m-%d %H:%M:%S} UTC",) if over else (f"{host}: {path}: unreadable",)
+    return (f"{host}: {path}: valid until {utc(over)}",) if over else (f"{host}: {path}: unreadable",)
 
 
 PLAYBOOK = RenewWorkerCertificate()

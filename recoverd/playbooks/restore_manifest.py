@@ -16,6 +16,7 @@ from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.places import flag
 from recoverd.model.plan import Step
 from recoverd.model.static_pods import others
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.starts import seen_started, serves_nothing
 
@@ -87,7 +88,7 @@ class RestoreManifest:
         current = view.manifests.get(component)
         return Step(
             host,
-            f"put the manifest of {component} on {host} back as it was at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"put the manifest of {component} on {host} back as it was at {utc(known.recorded_at)} "
             f"(sha256 {known.sha256[:12]})",
             WriteFile(
                 path=known.path,
@@ -200,7 +201,7 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
         if known and known.newer and (current is None or current.sha256 != known.newer):
             return (
                 f"another manifest of {component} on {host} (sha256 {known.newer[:12]}) has worked since the "
-                f"known-good one of {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC, and was not recorded, as not all was "
+                f"known-good one of {utc(known.recorded_at)}, and was not recorded, as not all was "
                 "well: what it changed, as in an edit or an upgrade, is lost where the older one is put back"
             )
         if finding.code == Code.OTHER_MANIFEST_MISSING and (why := _taken_away(finding, host, situation)):

@@ -18,7 +18,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import KnownIPv6, NodeNetwork
-from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView, of_ipv6
+from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView
 from recoverd.model.network_operations import (
     BRIDGED,
     BRIDGED6,
@@ -35,7 +35,9 @@ from recoverd.model.network_operations import (
     of_nobody,
 )
 from recoverd.model.node_look import CNI_DIR
+from recoverd.model.places import of_ipv6
 from recoverd.model.plan import Step
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import broken, filtered, host_of, node_in, node_of
 
@@ -107,7 +109,7 @@ def _steps(node: str, parts: Parts, situation: Situation, *, of_many: bool) -> I
     """Those of one node; of many, what fails on one does not keep the others from theirs."""
     host = host_of(node, situation)
     known = situation.memory.networks[host].recorded_at
-    at = f", as recorded at {known:%Y-%m-%d %H:%M:%S} UTC" if known else ""
+    at = f", as recorded at {utc(known)}" if known else ""
     for what, operation in parts:
         step = _step(host, f"put back {what} on {host}{at}", operation)
         yield replace(step, part=step.part or node, contained=True) if of_many else step

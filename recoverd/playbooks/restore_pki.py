@@ -14,6 +14,7 @@ from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.pki_operations import KUBERNETES, PutBackPki
 from recoverd.model.plan import Step
+from recoverd.model.text import utc
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.pki import (
@@ -94,7 +95,7 @@ class RestorePki:
     def _kept(host: str, situation: Situation) -> str:
         known = situation.memory.pki[host]
         return (
-            f"{host}: {known.kept} holds what was in place at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"{host}: {known.kept} holds what was in place at {utc(known.recorded_at)} "
             f"({len(known.certificates)} certificates)"
         )
 

@@ -20,6 +20,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.plan import Step
 from recoverd.model.pod_files import COPIES, EMPTY, PKI
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.starts import begins_anew, seen_started, serves_nothing
 
@@ -100,7 +101,7 @@ def _put(finding: Finding, host: str, situation: Situation) -> Step:
     keep = f"{_aside(situation)}/{path.strip('/').replace('/', '_')}" if before else ""
     return Step(
         host,
-        f"put {path} on {host} back as it was at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC (sha256 "
+        f"put {path} on {host} back as it was at {utc(known.recorded_at)} (sha256 "
         f"{known.sha256[:12]}), from {COPIES} there",
         PutBackPodFile(path, known.sha256, known.mode, known.owner, before, keep),
         20.0,

@@ -173,7 +173,7 @@ def _since(point: RestorePoint, situation: Situation) -> Iterator[str]:
         yield (
             f"everything written between {taken_at(point)}, when the point was taken, and the end: at least "
             f"{_length(span)} and {writes} "
-            f"(last seen: revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC)"
+            f"(last seen: revision {watermark.revision} at {utc(watermark.at)})"
         )
     taken = datetime.fromtimestamp(point.taken_at, UTC)
     new = [c for c in situation.memory.newest if c.at > taken]

@@ -17,6 +17,7 @@ from recoverd.model.file_operations import PutResolvConf
 from recoverd.model.finding import Finding
 from recoverd.model.observation import HostView
 from recoverd.model.plan import Step
+from recoverd.model.text import utc
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.node_files import NAME, difference, differing, put_back, read_anew
 from recoverd.playbooks.nodes import off_on_purpose
@@ -92,7 +93,7 @@ def _written(finding: Finding, facts: WaitingFacts, situation: Situation) -> Ans
         if path.startswith(("/run/", "/var/run/"))
         else ""
     )
-    what = f"put {path} on {host} back as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+    what = f"put {path} on {host} back as recorded at {utc(known.recorded_at)}"
     put = PutResolvConf(path, text, known.sha256)
     return Proposal(
         summary=f"put {path} on {host} back, which kubelet gives to its pods",

@@ -24,6 +24,7 @@ from recoverd.model.audit import Answer, AuditEntry
 from recoverd.model.events import Journalled, SaveAudit, SaveIncident, SavePlan
 from recoverd.model.finding import State
 from recoverd.model.plan import Incident, PlanStatus
+from tests.listening import listening
 
 from .test_approval import PLAN
 
@@ -131,11 +132,6 @@ async def test_of_a_daemon_that_says_nothing_of_more_it_is_said_that_there_may_b
 
     daemon = web.Application()
     daemon.router.add_get("/v1/incidents", incidents)
-    runner = web.AppRunner(daemon)
-    await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "sock")).start()
-    try:
+    async with listening(daemon, tmp_path / "sock"):
         _, beside = await ctl(tmp_path, "incidents")
-    finally:
-        await runner.cleanup()
     assert "there may be older ones, which are not shown: the recoverd that runs is an older one" in beside

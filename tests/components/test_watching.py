@@ -15,6 +15,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from recoverd.cli.ctl import main as recoverctl
+from tests.listening import listening
 
 from .clusters import Daemon
 from .daemons import REQUIRED, Make, make, run
@@ -124,13 +125,8 @@ async def test_a_daemon_of_another_version_is_called_that(
     application.router.add_get("/v1/status", status)
     application.router.add_get("/v1/plans", plans)
     application.router.add_get("/v1/incidents/prod-1", incident)
-    runner = web.AppRunner(application)
-    await runner.setup()
     socket = tmp_path / "old.sock"
-    await web.UnixSite(runner, str(socket)).start()
-    try:
+    async with listening(application, socket):
         result = await asyncio.to_thread(CliRunner().invoke, recoverctl, ["--socket", str(socket), *words])
-        assert result.exit_code == code and said in result.output, result.output
-        assert code or json.loads(result.stdout)
-    finally:
-        await runner.cleanup()
+    assert result.exit_code == code and said in result.output, result.output
+    assert code or json.loads(result.stdout)

@@ -296,6 +296,20 @@ def test_a_cluster_that_was_paused_for_what_cannot_be_read_is_told_until_it_is_r
     journal.close()
 
 
+def test_the_names_under_which_a_control_plane_was_watched_are_found_beside_damaged_rows(
+    file: Path,
+) -> None:
+    journal = Journal(file)
+    for name, planes in (("prod", ("10.0.0.1", "10.0.0.2")), ("other", ("10.0.0.3",)), ("old", ()), ("bad", ())):
+        journal.write([SaveRecord(name, Record("healthy", NOW, planes=planes))])
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE cluster SET record='{' WHERE name='bad'")
+    assert journal.names_of(("10.0.0.2", "10.0.0.9")) == ["prod"]
+    assert journal.names_of(("10.0.0.1", "10.0.0.2", "10.0.0.3")) == ["other", "prod"]
+    assert journal.names_of(()) == []
+    journal.close()
+
+
 @pytest.mark.parametrize("column", ["record", "memory"])
 def test_what_cannot_be_read_of_a_cluster_is_kept_when_it_is_written_over(file: Path, column: str) -> None:
     journal = Journal(file)

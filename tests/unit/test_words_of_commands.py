@@ -15,6 +15,7 @@ from recoverd.cli.ctl import main as recoverctl
 from recoverd.cli.daemon import main as recoverd
 from recoverd.control.client import ControlClient, Denied
 from recoverd.playbooks import registry
+from tests.listening import listening
 
 BOTH = pytest.mark.parametrize(
     ("program", "name", "command"), [(recoverctl, "recoverctl", "run"), (recoverd, "recoverd", "drill")]
@@ -97,12 +98,7 @@ async def test_an_approval_is_of_a_plan_and_not_of_whatever_a_cluster_waits_for(
 
     daemon = web.Application()
     daemon.router.add_get("/v1/plans", plans)
-    runner = web.AppRunner(daemon)
-    await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "s")).start()
-    try:
+    async with listening(daemon, tmp_path / "s"):
         with pytest.raises(Denied) as denied:
             await only(ControlClient(tmp_path / "s"), "prod")
-    finally:
-        await runner.cleanup()
     assert denied.value.missing and said in str(denied.value)
