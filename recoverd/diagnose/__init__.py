@@ -33,6 +33,7 @@ from recoverd.diagnose import (
     manifests,
     names,
     network,
+    network_unseen,
     notready,
     other_pods,
     pod_files,
@@ -117,6 +118,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from controllers.findings(scene)
     yield from setback.findings(scene)
     yield from network.findings(scene)
+    yield from network_unseen.findings(scene)
     yield from starting.findings(scene)
     yield from names.findings(scene)
     stopped = {f.facts.host for f in of_hosts if f.severity is Severity.FAULT}

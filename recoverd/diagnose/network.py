@@ -30,7 +30,7 @@ from recoverd.diagnose import (
     sessions,
     tables,
 )
-from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
+from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
@@ -52,7 +52,6 @@ from recoverd.model.network import (
     lacks_image,
 )
 from recoverd.model.network_operations import BRIDGED, BRIDGED6, FORWARDING, FORWARDING6
-from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.places import of_ipv6
 from recoverd.model.text import lasting, utc
 
@@ -80,16 +79,11 @@ PULLING = 180.0
 
 def findings(scene: Scene) -> Iterator[Finding]:
     view = scene.observation.network
-    if isinstance(view, Unseen) and view.kind is not UnseenKind.NOT_TRIED:
-        yield _source("network", "The pod network could not be looked at; nothing is concluded about it.", view.reason)
     if not isinstance(view, NetworkView) or scene.objects is None or not scene.api_ready:
         return
     seen = paths.paths(scene, view), paths.paths(scene, view, ipv6=True)
     for name, host in view.hosts.items():
         if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not away(scene, name):
-            if host.problems:
-                what = f"Parts of the pod network of {name} could not be looked at; nothing is concluded about them."
-                yield _source(f"{name}/network", what, "; ".join(host.problems))
             yield from _forwarding(scene, name, host)
             yield from _filters(scene, seen, name, host)
             yield from _devices(scene, seen, name, host)
@@ -112,7 +106,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from of_paths
     yield from own_service.findings(scene, view)
     yield from overlays.findings(scene, view)
-    yield from _unseen(scene, view)
 
 
 def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Finding]:
@@ -367,31 +360,3 @@ def _agent_down(scene: Scene, name: str, agent: AgentView, why: str) -> Finding:
         state=BROKEN,
         facts=facts,
     )
-
-
-def _source(subject: str, message: str, reason: str) -> Finding:
-    return Finding(Code.SOURCE_UNSEEN, subject, message, (reason,), severity=Severity.NOTICE)
-
-
-def _unseen(scene: Scene, view: NetworkView) -> Iterator[Finding]:
-    if view.unseen:
-        yield _source(
-            "network/lists",
-            f"The API server did not give {', '.join(sorted(view.unseen))}: less is known of the "
-            "pod network. Check the RBAC.",
-            "; ".join(u.reason for u in view.unseen.values()),
-        )
-    for node, pods in view.pods.items():
-        if isinstance(pods, Unseen):
-            yield _source(
-                f"{node}/pods",
-                f"What kubelet on {node} runs could not be compared with the API's list ({pods.kind}).",
-                pods.reason,
-            )
-    for name, host in view.hosts.items():
-        if isinstance(host, NodeNetworkView) and not host.tool and view.probes and judged(scene, name):
-            yield _source(
-                f"{name}/probes",
-                f"{name} cannot probe the pod network: it has none of bash with timeout, curl and nc.",
-                "no tool was found",
-            )

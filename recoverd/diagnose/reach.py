@@ -38,7 +38,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         if unseen is not None:
             yield _host_unseen(scene, name, address, unseen)
         elif (host := scene.host(name)) is not None and host.problems:
-            yield _source(name, f"Parts of {name} could not be looked at.", host.problems)
+            yield source(name, f"Parts of {name} could not be looked at.", *host.problems)
     yield from _etcd_unseen(scene)
     yield from _api_unseen(scene)
 
@@ -67,22 +67,21 @@ def _own_words(unseen: Unseen) -> str:
     return f"{found.why}: {found.cure}" if found and found.cause.name in NO_PROCESS else ""
 
 
-def _source(subject: str, message: str, evidence: tuple[str, ...]) -> Finding:
+def source(subject: str, message: str, *evidence: str) -> Finding:
+    """The notice that a source was not seen, or not whole."""
     return Finding(Code.SOURCE_UNSEEN, subject, message, evidence, severity=Severity.NOTICE)
 
 
 def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
     if servers := scene.external_etcd:
-        yield _source(
+        yield source(
             "etcd",
             f"etcd is none of this cluster's static pods: its API servers use {', '.join(servers)}. recoverd takes no "
             "restore points of it and repairs nothing there: see to its health and its snapshots there. "
             f"{_goes_on(scene)}",
-            (
-                "no control plane has a manifest or data of etcd, and --etcd-servers of kube-apiserver names others",
-                *(f"{n}: member {v.member_id}, etcd {v.version}" for n, v in scene.outside.items()),
-                *(f"{n}: {v.reason}" for n, v in scene.observation.outside.items() if isinstance(v, Unseen)),
-            ),
+            "no control plane has a manifest or data of etcd, and --etcd-servers of kube-apiserver names others",
+            *(f"{n}: member {v.member_id}, etcd {v.version}" for n, v in scene.outside.items()),
+            *(f"{n}: {v.reason}" for n, v in scene.observation.outside.items() if isinstance(v, Unseen)),
         )
         return
     for name in scene.parts:
@@ -95,10 +94,10 @@ def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
                 if seen.kind is UnseenKind.TIMEOUT
                 else ""
             )
-            yield _source(
+            yield source(
                 f"{name}/etcd",
                 f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.{hint}",
-                (seen.reason,),
+                seen.reason,
             )
 
 
@@ -137,33 +136,33 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
     if scene.foreign_kubeconfig and isinstance(objects, ObjectsView):
         names = ", ".join(sorted(n.name for n in objects.nodes)[:10])
         ours = ", ".join(scene.addresses)
-        yield _source(
+        yield source(
             "kubeconfig",
             f"The kubeconfig leads to another cluster: {vip.address} lists the nodes {names}, and "
             f"none of {ours} is among them.{_same_machines(scene, objects)}",
-            (answer(vip),),
+            answer(vip),
         )
     elif refuses_us(vip):
-        yield _source(
+        yield source(
             "kubeconfig",
             f"{vip.address} does not accept the credentials in the kubeconfig; check it and its RBAC, and "
             "that it is this cluster's.",
-            (answer(vip),),
+            answer(vip),
         )
     elif isinstance(objects, Unseen) and scene.api_ready:
-        yield _source(
+        yield source(
             "api",
             f"Nodes and pods could not be listed ({objects.kind}); check the kubeconfig's credentials and RBAC.",
-            (objects.reason,),
+            objects.reason,
         )
     for name in scene.parts or scene.control_plane_names:
         endpoint = scene.endpoint(name)
         if endpoint is not None and (refuses_us(endpoint) or endpoint.health is EndpointHealth.TLS):
-            yield _source(
+            yield source(
                 f"{name}/api",
                 f"The API server on {name} answers, and it cannot be judged: {endpoint.health}. Check the "
                 "kubeconfig's CA and credentials.",
-                (answer(endpoint),),
+                answer(endpoint),
             )
 
 

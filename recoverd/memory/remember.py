@@ -277,7 +277,7 @@ def _network(
         devices={link.name: link.kind for link in links},
         addresses={link.name: link.addresses for link in links if link.addresses},
         # of a routing daemon's and of the pods' own, which come and go, none could be put back
-        routes=_of_nobody(view.routes),
+        routes=_of_nobody(view.routes or ()),
         bridged=cables[0] == cables[1] if cables[0] else bool(before and before.bridged),
         proxy=proxy,
         bridge_netfilter=view.bridge_netfilter
@@ -305,7 +305,7 @@ def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
         or not before.devices.items() <= new.devices.items()
         or any(not set(a) <= set(new.addresses.get(d, ())) for d, a in before.addresses.items())
         or _lost_ipv6(before.ipv6 or KnownIPv6(), new.ipv6 or KnownIPv6())
-        or not set(before.routes) <= set(new.routes)
+        or (before.routes != new.routes and not set(before.routes) <= set(new.routes))
     )
 
 

@@ -226,8 +226,8 @@ class NodeNetworkView:
     """net.ipv4.ip_forward; None where it could not be read."""
     links: tuple[Link, ...] | None
     """Those that carry pods; None where they could not be listed."""
-    routes: tuple[str, ...]
-    """`ip -4 route` and `ip -6 route` without those of single pods; the default one of IPv6 leads to `::/0`."""
+    routes: tuple[str, ...] | None
+    """`ip -4 route` and `ip -6 route` without those of single pods, the default of IPv6 as `::/0`; None: too many."""
     processes: Mapping[str, ProcessView]
     """Agents by process name: `kube-proxy`, `flanneld`, `calico-node` ..."""
     pod_directories: tuple[str, ...] | None

@@ -60,7 +60,8 @@ LINKS = 512
 class Routes:
     """The routes of one machine as they were read, and by what the machine tells that they are the same."""
 
-    lines: tuple[str, ...] = ()
+    lines: tuple[str, ...] | None = ()
+    """None where there are more than `ROUTES`: what is not among the first would seem to be gone."""
     digest: str = ""
     """sha256 of what was sent; "" where it has to be sent again whatever it is."""
 
@@ -80,7 +81,7 @@ class HostLook:
     links: tuple[Link, ...] | None
     """All but those of single pods; None where they could not be listed."""
     veths: tuple[int, int] | None
-    routes: tuple[str, ...]
+    routes: tuple[str, ...] | None
     processes: Mapping[str, ProcessView] | None
     """None where not all were listed."""
     pods: tuple[str, ...] | None
@@ -119,7 +120,7 @@ def parse_look(
     problems: list[str] = []
     if not ended:
         problems.append("the look at the network was cut short")
-    routes, cut = _routes(found, known, problems), not ended and "tool" not in found
+    routes, cut = _routes(found, known), not ended and "tool" not in found
     return HostLook(
         forwarding=_switch(found.get("forwarding")),
         forwarding6=_switch(found.get("forwarding6")),
@@ -163,9 +164,9 @@ def _told(*sections: Section | None) -> tuple[str, ...] | None:
     return tuple(lines) if read and "unread" not in lines else None
 
 
-def _routes(found: Mapping[str, Section], known: Routes, problems: list[str]) -> Routes:
-    """As `ip route add` takes them; those with an expiry are somebody else's. Where there are too many, none is given:
-    what is not among the first would seem to be gone.
+def _routes(found: Mapping[str, Section], known: Routes) -> Routes:
+    """As `ip route add` takes them; those with an expiry are somebody else's. That there are too many is no problem of
+    the look: on an overlay of thousands of nodes it is so on all of them and for good.
     """
     if (same := found.get("routes-same")) is not None:
         if not known.digest or same.word != known.digest:
@@ -173,14 +174,13 @@ def _routes(found: Mapping[str, Section], known: Routes, problems: list[str]) ->
         return known
     section = found.get("routes")
     lines = section.lines if section else ()
+    whole = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    # of what was cut short, or of a machine without the tool, nothing is the same
+    digest = whole if section and section.word == whole else ""
     of_ipv6 = sum(":" in destination(line) for line in lines)
     if max(of_ipv6, len(lines) - of_ipv6) > ROUTES:
-        problems.append(f"it has more than {ROUTES} routes, which are too many to be gone by")
-        return UNKNOWN
-    whole = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
-    read = tuple(line for line in map(_route, lines) if line and " expires " not in line)
-    # of what was cut short, or of a machine without the tool, nothing is the same
-    return Routes(read, whole if section and section.word == whole else "")
+        return Routes(None, digest)
+    return Routes(tuple(line for line in map(_route, lines) if line and " expires " not in line), digest)
 
 
 @lru_cache(maxsize=1 << 16)

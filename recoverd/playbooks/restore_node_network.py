@@ -170,7 +170,7 @@ def _missing(
                 f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it",
                 PutBridge(device, addresses),
             )
-    if codes & ROUTED and view.routes:  # a host that answers has some: none means that they could not be read
+    if codes & ROUTED and view.routes:  # none: they could not be read, or are too many to be gone by
         led = {destination(" ".join(route.split())) for route in view.routes}
         # one over a tunnel that is gone cannot be added: the agent that makes the tunnel makes its routes
         gone = known.devices.keys() - there if view.links is not None else frozenset[str]()

@@ -21,6 +21,7 @@ from recoverd.model.memory import Memory, NodeNetwork, Setback
 from recoverd.model.network import Link, NodeNetworkView, ProbeAnswer, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, ObjectsView, Observation, Unseen, UnseenKind
 from recoverd.observe.answers import device_of
+from recoverd.observe.turns import odd
 from recoverd.playbooks.base import Refusal
 from tests.unit.builders import NOW, Cluster
 from tests.unit.pod_network import API, DNS, WEB, PodNetwork
@@ -718,6 +719,17 @@ def test_a_healthy_sweep_records_each_nodes_network_and_which_services_can_be_re
     )
     assert memory.reached == (WEB,)
     assert load(Memory, dump(memory)) == memory
+
+
+def test_machines_with_too_many_routes_are_told_in_one_notice_and_no_turn_is_taken_from_others_for_them() -> None:
+    """As on an overlay of more than 2,048 nodes, where all of them have as many routes."""
+    network = PodNetwork().host("w1", routes=None).host("w2", routes=None)
+    told = [f for f in network.seen().findings if f.code == Code.SOURCE_UNSEEN]
+    assert [(f.subject, f.message[:15]) for f in told] == [("network/routes", "2 machines have")]
+    usual, many = PodNetwork().observation(), network.observation()
+    assert odd(many, {}) == odd(usual, {})
+    old = PodNetwork().memory()
+    assert remembered(network, old)[0].networks == old.networks, "one that grows past it has lost none"
 
 
 def test_what_a_node_lost_is_remembered_for_minutes_and_what_it_gained_is_learnt_sooner() -> None:
