@@ -7,8 +7,9 @@ from enum import Enum
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
+from recoverd.act.begin import begin
 from recoverd.act.carry import hand
-from recoverd.act.until import left, stop_at
+from recoverd.act.until import stop_at
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.call import Call
 from recoverd.model.node_operations import Reboot
@@ -51,7 +52,7 @@ class HostRunner:
         if ask:
             return StepResult(False, f"{name} on {self._host} has not been done yet", undone=True)
         try:
-            result = await self._hosts.act(self._host, operation.call(), timeout=max(left(until), 0.1))
+            result = await begin(self._hosts, self._host, operation.call(), until)
         except HostUnseen as unseen:
             if unseen.sent:
                 return await self._interrupted(operation, name, until, unseen)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
+from recoverd.act.begin import begin
 from recoverd.act.carry import Carry, hand
 from recoverd.act.drain import name_of
 from recoverd.act.host import GUARD_STATUS, HostRunner
@@ -149,7 +150,7 @@ async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *,
     if ask:
         return await HostRunner(hosts, host).asked(operation, until)
     try:
-        result = await hosts.act(host, operation.call(), timeout=timeout(until))
+        result = await begin(hosts, host, operation.call(), until)
     except HostUnseen as unseen:
         if unseen.sent:
             return StepResult(

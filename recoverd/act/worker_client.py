@@ -5,8 +5,7 @@ The bastion carries a request and a certificate, and neither is a secret: the ke
 
 from __future__ import annotations
 
-import asyncio
-
+from recoverd.act.begin import begin
 from recoverd.act.carry import Carry, hand
 from recoverd.act.host import GUARD_STATUS, HostRunner, tail
 from recoverd.clients.hosts import HostUnseen
@@ -44,9 +43,8 @@ async def renew(o: RenewWorkerClient, at: Carry) -> StepResult:
 
 async def _said(at: Carry, host: str, call: Call) -> str:
     """What it prints, without the blank lines around it."""
-    left = max(at.until - asyncio.get_running_loop().time(), 0.1)
     try:
-        result = await at.reach.hosts.act(host, call, timeout=left)
+        result = await begin(at.reach.hosts, host, call, at.until)
     except HostUnseen as unseen:
         raise NotDone(str(unseen)) from None
     if result.exit_status != 0:

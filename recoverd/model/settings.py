@@ -15,6 +15,12 @@ STALE_INTERVALS = 3
 word. An interval is stretched no further than that (`recoverd.engine.pace`).
 """
 
+BEGIN_SECONDS = 10.0
+"""For which a call that changes something is begun anew where it did not begin, since its machine was not reached. For
+longer, what was seen before the step would be too old to go by. Observed: under load a login took more than the 3 s
+that it has, once, and a person was called for a repair that had only just begun.
+"""
+
 FORGOTTEN = 8 * 3600.0
 """Seconds without a key from which on a terminal counts as left open by somebody who has gone home."""
 

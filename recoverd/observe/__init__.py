@@ -47,6 +47,7 @@ from recoverd.observe.leads import LeadWatch
 from recoverd.observe.members import Members, in_doubt
 from recoverd.observe.network import NetworkCollector, hosts_by_node
 from recoverd.observe.outside import OutsideWatch
+from recoverd.observe.pacing import Pacer
 from recoverd.observe.turns import Turns, odd
 
 __all__ = ["Collector"]
@@ -94,6 +95,7 @@ class Collector:
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
         self._outside = OutsideWatch(hosts, cluster.deadlines.etcd)
+        self._pacer = Pacer()
         self._turns, self._calm = Turns(cluster.workers_every, cluster.interval), False
         self._quiet = False
         self._planes = tuple(plane.name for plane in cluster.settings.control_planes)
@@ -142,7 +144,7 @@ class Collector:
     ) -> Observation:
         """One sweep over the control planes and the workers that are due; `kept`: as `Members.look` has it."""
         everybody = [*self._planes, *workers]
-        names = [n for n in everybody if n in self._planes or n in due]
+        names = [*self._planes, *self._turns.longest_waiting(due)]
         started, clock, durations = datetime.now(UTC), time.monotonic(), dict[str, float]()
 
         def timed(source: str, work: Awaitable[T]) -> Awaitable[T]:
@@ -196,6 +198,7 @@ class Collector:
 
     def _begin(self) -> None:
         self._haste.begin()
+        self._pacer.begin()
         if self._lease:
             self._lease.begin()
 
@@ -247,7 +250,10 @@ class Collector:
         return replace(api, leads=leads, tries=tries, webhooks=hooks, aggregated=aggregated, untried=waiting)
 
     async def _looked(self, name: str, memory: Memory) -> HostView | Unseen:
-        return await self._haste.of(name, self._machine(name, memory), late.silent)
+        async def look() -> HostView | Unseen:
+            return await self._haste.of(name, self._machine(name, memory), late.silent)
+
+        return await (look() if name in self._planes else self._pacer.look(look))
 
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
         manifest = memory.manifests.get(name, {}).get("etcd")

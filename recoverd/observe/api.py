@@ -29,7 +29,7 @@ from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.objects import NODE, Nodes, newest, nodes_of, per_node
-from recoverd.observe.pieces import pieces
+from recoverd.observe.pieces import Patience, pieces
 from recoverd.observe.podfeed import PodFeed
 from recoverd.observe.probe import misnamed, probe
 from recoverd.observe.rest import list_all
@@ -165,8 +165,8 @@ class ApiCollector:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
         client = self._client(access, server)
         try:
-            async with asyncio.timeout(self._seconds):
-                (views, made), listed = await self._listed(client, followed=followed)
+            async with (patience := Patience(self._seconds)).limit:
+                (views, made), listed = await self._listed(client, patience, followed=followed)
             self.listed = Listed(client, listed)
             return ObjectsView(views, per_node(listed), newest=newest(made, listed))
         except TimeoutError:
@@ -193,11 +193,13 @@ class ApiCollector:
                 UnseenKind.GARBAGE, f"{server} listed nodes and pods in a form that cannot be understood ({error!r})"
             )
 
-    async def _listed(self, client: ApiClient, *, followed: bool) -> tuple[Nodes, tuple[ListedPod, ...]]:
-        pods = asyncio.create_task(self._pods.pods(client, followed=followed))
+    async def _listed(
+        self, client: ApiClient, patience: Patience, *, followed: bool
+    ) -> tuple[Nodes, tuple[ListedPod, ...]]:
+        pods = asyncio.create_task(self._pods.pods(client, patience.came, followed=followed))
         try:
-            nodes = await nodes_of(pieces(await list_all(client, "nodes", resourceVersion="0"), NODE))
-            return nodes, await pods
+            nodes = await list_all(client, "nodes", resourceVersion="0")
+            return await nodes_of(pieces(nodes, NODE, patience.came)), await pods
         finally:
             pods.cancel()
             await asyncio.gather(pods, return_exceptions=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 
 from recoverd.clients.hosts import HostPool, HostUnseen
@@ -36,6 +37,7 @@ from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
 from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, laid, parse_look, pod_links, script
+from recoverd.observe.pacing import Pacer
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, Questions, candidates
 from recoverd.observe.rulelook import Rules
@@ -82,6 +84,7 @@ class NetworkCollector:
         self._agents = AgentWatch()
         self._images = images.ImageWatch()
         self._names, self._kernels = NameWatch(), KernelWatch()
+        self._pacer = Pacer()
         self._round = 0
         self._reached: set[str] = set()
         self._answered: frozenset[str] = frozenset()
@@ -115,6 +118,7 @@ class NetworkCollector:
             self._back = datetime.now(UTC)
         self._missed = 0
         self._round += 1
+        self._pacer.begin()
         lists = self._lists
         read = dict(
             zip(
@@ -165,7 +169,7 @@ class _Round:
         read: Mapping[str, Read],
     ) -> None:
         self.of, self.listed, self.pods = of, listed, listed.pods
-        self.names, self.looked = names, frozenset(looked)
+        self.names, self.order, self.looked = names, looked, frozenset(looked)
         self.now, self.clock = datetime.now(UTC), time.monotonic()
         self.lists = read
         self.known, self.memory = of._reached | set(memory.reached), memory
@@ -230,8 +234,8 @@ class _Round:
 
     async def _looks(self, asked: Mapping[str, Questions], services: Sequence[str]) -> dict[str, HostLook | Unseen]:
         """What each machine that was asked something tells."""
-        told = await asyncio.gather(*(self.of.look(name, asked[name], services) for name in asked))
-        return dict(zip(asked, told, strict=True))
+        looks = (partial(self.of.look, name, asked[name], services) for name in self.order)
+        return dict(zip(self.order, await asyncio.gather(*map(self.of._pacer.look, looks)), strict=True))
 
     async def _unpulled(
         self, agents: Sequence[AgentView], silent: Mapping[str, SilentDns]

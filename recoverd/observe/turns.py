@@ -18,6 +18,7 @@ from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.settings import STALE_INTERVALS
+from recoverd.observe.pacing import NOT_YET
 
 SMALL = 20
 """Workers up to which all are looked at in every sweep: turns would save little, and find what breaks later."""
@@ -78,16 +79,25 @@ class Turns:
         late = sum(now + passed - self._kept[w].clock > within * self._every for w in waiting)
         return frozenset((*fresh, *waiting[: max(count, late)]))
 
+    def longest_waiting(self, workers: Collection[str]) -> list[str]:
+        """These, with those first of whom nothing is kept or what was seen is the oldest."""
+        return sorted(workers, key=lambda w: (self._kept[w].clock if w in self._kept else -math.inf, w))
+
     def took(
         self, seen: Observation, workers: Collection[str], looked: Collection[str], odd: Iterable[str], now: float
     ) -> Observation:
         """Keep what was seen of those that were looked at, and give the sweep, which began at `now`, with what is kept
-        of the others, as `carried`. `odd` are hosts that are looked at in the next sweep whatever happens.
+        of the others and of those that it did not come to, as `carried`. `odd` are hosts that are looked at in the next
+        sweep whatever happens.
         """
         network = seen.network if isinstance(seen.network, NetworkView) else None
+        missed = set[str]()
         for name in looked:
             view = seen.hosts.get(name)
             of_network = network.hosts.get(name) if network else None
+            if NOT_YET in (view, of_network):
+                missed.add(name)
+                continue
             if isinstance(view, HostView) and isinstance(of_network, NodeNetworkView):
                 self._kept[name] = Looked(now, seen.at, view, of_network)
             else:
@@ -96,7 +106,7 @@ class Turns:
         self._odd, self._before = frozenset(odd), now
         if seen.behind > BUSY * self._interval:
             self._busy_until = now + STALE_INTERVALS * self._every
-        carried = {n: k for n, k in self._kept.items() if n not in looked}
+        carried = {n: k for n, k in self._kept.items() if n not in looked or n in missed}
         if not carried:
             return seen
         if network:

@@ -38,6 +38,8 @@ class Hands:
         self._operation = operation
         self._hand = HANDS.get(type(operation))
         self._at = Carry(cluster, name, resume, ask)
+        self.unbegun = False
+        """Nothing was begun in the newest attempt, since the machine was not reached."""
 
     @property
     def waits(self) -> bool:
@@ -52,6 +54,7 @@ class Hands:
 
     def attempt(self) -> StepResult:
         operation, hand, at = self._operation, self._hand, self._at
+        self.unbegun = False
         if hand is None:
             return StepResult(
                 False,
@@ -62,6 +65,7 @@ class Hands:
             return StepResult(False, "whether it has been done is looked at when it is begun once more", undone=True)
         if hand.on_machine:
             if (unseen := unreachable(at.cluster, at.machine)) is not None:
+                self.unbegun = not at.ask
                 return self._unreached(unseen)
             if at.ask and hand.lacking(operation, at):
                 return StepResult(False, f"on {self._name} it has not been done yet", undone=True)

@@ -23,6 +23,7 @@ from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
+from recoverd.model.settings import BEGIN_SECONDS
 from recoverd.simulate import outside
 from recoverd.simulate.act import Hands
 from recoverd.simulate.carry import Write
@@ -144,7 +145,8 @@ class SimulatedWorld(World):
                 result = await journalled(due.what, partial(self.write, due), always=due.always)
                 if result.ok:
                     continue
-            if result.ok or result.undone or not hands.waits:
+            again = hands.unbegun and seconds() - began < min(step.timeout, BEGIN_SECONDS)
+            if result.ok or result.undone or not (hands.waits or again):
                 return result
             if seconds() - began >= step.timeout:
                 return StepResult(False, f"not as wanted after {seconds() - began:.0f} s; last seen: {result.detail}")

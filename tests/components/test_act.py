@@ -352,6 +352,19 @@ async def test_a_host_that_is_off_has_nothing_begun(start_sshd: StartSshd, tmp_p
     await hands.pool.close()
 
 
+async def test_what_did_not_begin_is_begun_anew_for_a_moment_and_once(start_sshd: StartSshd, tmp_path: Path) -> None:
+    """Under load a login took longer than it may: a person was called for a repair that had only just begun."""
+    sshd, ran = start_sshd(), tmp_path / "ran"
+    sshd.stop()
+    hands = Hands(sshd, tmp_path / "state")
+    doing = asyncio.create_task(hands.do(Shell(f"echo once >> {ran}"), timeout=60))
+    refused = asyncio.create_task(hands.do(Shell(f"echo never >> {ran}"), timeout=1))
+    assert not (await refused).ok and not doing.done(), "it has as long as its step, and no longer"
+    start_sshd(port=sshd.port)
+    assert (await doing).ok and ran.read_text() == "once\n"
+    await hands.pool.close()
+
+
 async def test_a_file_is_moved_back_only_where_what_it_needs_is_there(hands: Hands, tmp_path: Path) -> None:
     held, place, data = tmp_path / "held" / "etcd.yaml", tmp_path / "etcd.yaml", tmp_path / "member" / "db"
     held.parent.mkdir()

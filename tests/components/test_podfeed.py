@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from recoverd.observe import podfeed
 from recoverd.observe.api import api_client
 from recoverd.observe.kubeconfig import read_access
-from recoverd.observe.podfeed import KEPT, PodFeed
+from recoverd.observe.podfeed import KEPT, LONGEST, PodFeed
 from tests.components.apiserver import ApiServer
 from tests.components.test_pieces import node, pod
 from tests.components.test_rbac import COLLECTIONS, RBAC
@@ -109,6 +109,30 @@ async def test_what_is_made_changed_and_deleted_is_followed_without_another_list
     assert feed.asked.lists == 1 and len(feed.asked.watches) == 1
     listed = {p.name: p for p in await feed.of.pods(feed.client, followed=False)}
     assert listed == followed and feed.asked.lists == 2
+
+
+async def test_a_watch_is_believed_for_as_long_as_it_has_something_to_say_and_not_for_ever(
+    api: ApiServer, feed: Feed
+) -> None:
+    await feed.until(*range(COUNT))
+    await feed.stands()
+    feed.now = KEPT - 0.1
+    assert await api.ask("POST", PODS, admin=True, body=pod(7)) == 201
+    await feed.until(*range(COUNT), 7)
+    feed.now = 2 * KEPT - 0.2
+    await feed.names()
+    assert feed.asked.lists == 1
+    feed.now = 2 * KEPT
+    await feed.names()
+    assert feed.asked.lists == 2
+    await feed.stands()
+    more = [7]
+    while feed.asked.lists == 2:
+        feed.now += KEPT - 1
+        more.append(more[-1] + 1)
+        assert await api.ask("POST", PODS, admin=True, body=pod(more[-1])) == 201
+        await feed.until(*range(COUNT), *more)
+    assert 2 * KEPT + LONGEST < feed.now < 3 * KEPT + LONGEST
 
 
 @pytest.mark.parametrize("why", ["not asked for", "too old", "another API server", "the watch was cut"])
