@@ -102,17 +102,29 @@ def _pod_metadata(layout: Layout, pod: Pod) -> Shape:
 
 def table(layout: Layout) -> bytes:
     """All pods, as a table."""
-    rows = []
-    for pods in layout.pods.values():
-        for pod in pods:
-            about = _pod_metadata(layout, pod)
-            cells = [pod.name, "1/1", "Running", 0, "30d", pod.ip, pod.node, "<none>", "<none>"]
-            about["managedFields"] = _managed(ROW - len(body(about)) - 450, pod.uid)
-            made = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": about}
-            rows.append({"cells": cells, "object": made})
+    return body(_table([_row(layout, pod) for pods in layout.pods.values() for pod in pods]))
+
+
+def change(layout: Layout, number: int) -> bytes:
+    """One line of a watch of pods: the pod of that number, from the first on again, with a new version."""
+    pods = layout.pods[layout.machines[number % len(layout.machines)].name]
+    row = _row(layout, pods[number // len(layout.machines) % len(pods)])
+    row["object"]["metadata"]["resourceVersion"] = str(6000 + number)
+    return body({"type": "MODIFIED", "object": _table([row])}) + b"\n"
+
+
+def _row(layout: Layout, pod: Pod) -> Shape:
+    about = _pod_metadata(layout, pod)
+    cells = [pod.name, "1/1", "Running", 0, "30d", pod.ip, pod.node, "<none>", "<none>"]
+    about["managedFields"] = _managed(ROW - len(body(about)) - 450, pod.uid)
+    made = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": about}
+    return {"cells": cells, "object": made}
+
+
+def _table(rows: list[Shape]) -> Shape:
     columns = [{"name": n, "type": "string", "format": "", "description": f"{n} of it", "priority": 0} for n in COLUMNS]
     about = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": "5000"}}
-    return body({**about, "columnDefinitions": columns, "rows": rows})
+    return {**about, "columnDefinitions": columns, "rows": rows}
 
 
 def services(layout: Layout) -> bytes:

@@ -204,7 +204,7 @@ class Cluster:
             self._open.add(request.transport)
         path = request.path
         if "watch" in request.query:
-            return await _unchanging(request)
+            return await _changing(request, self.layout)
         if found := self._lists.get(path):
             plain, packed = found
             if packed and "gzip" in request.headers.get("Accept-Encoding", ""):
@@ -223,11 +223,13 @@ class Cluster:
         return web.Response(status=404, text='{"kind":"Status","code":404}', content_type="application/json")
 
 
-async def _unchanging(request: web.Request) -> web.StreamResponse:
-    """A watch in which nothing happens."""
+async def _changing(request: web.Request, layout: Layout) -> web.StreamResponse:
+    """A watch of pods, one of which changes in every second, as in any cluster that has enough to be watched."""
     answer = web.StreamResponse(headers={"Content-Type": "application/json"})
     await answer.prepare(request)
-    await asyncio.sleep(float(request.query.get("timeoutSeconds", "60")))
+    for number in range(int(float(request.query.get("timeoutSeconds", "60")))):
+        await answer.write(lists.change(layout, number))
+        await asyncio.sleep(1.0)
     return answer
 
 

@@ -80,9 +80,7 @@ class HostPool:
         return self.places.get(host, KUBEADM)
 
     def update_hosts(self, hosts: Sequence[HostSettings]) -> None:
-        """Set which hosts there are; connections to those that stay are kept. Must be called in the
-        event loop once connections exist.
-        """
+        """Set which hosts there are, in the event loop once connections exist; those to hosts that stay are kept."""
         links: dict[str, Link] = {}
         for host in hosts:
             target = Target(host.name, self._ssh.user, host.address, self._ssh.port, host.host_key)
@@ -100,6 +98,10 @@ class HostPool:
     def addresses(self) -> dict[str, str]:
         """The address of each machine, by host name."""
         return {name: link.target.address for name, link in self._links.items()}
+
+    def queued(self, host: str) -> bool:
+        """Whether a login to it, the newest of which has not failed, waits for its turn."""
+        return host in self._links and self._links[host].first
 
     async def run(
         self,

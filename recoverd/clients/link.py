@@ -56,6 +56,8 @@ class Link:
         """The newest attempt came to nothing."""
         self.queued = False
         """An attempt waits for its turn, and nothing was sent to the machine."""
+        self.first = False
+        """So does one after which nothing is known to have gone wrong."""
 
     async def get(self) -> Lease:
         """A usable connection. Callers that come together share one attempt, which the
@@ -82,7 +84,7 @@ class Link:
                 connection.abort()
 
     def _attempted(self, attempt: asyncio.Task[Lease]) -> None:
-        self._attempt, self.queued = None, False
+        self._attempt, self.queued, self.first = None, False, False
         if not attempt.cancelled():
             attempt.exception()  # counts as retrieved, even when every caller has given up waiting
 
@@ -90,9 +92,10 @@ class Link:
         if self._lease:
             self._lease.retire()
         jump = await self._jump.get() if self._jump else None
-        self.queued, failed, self._failed = True, self._failed, True
+        failed, self._failed = self._failed, True
+        self.queued, self.first = True, not failed
         async with turn(failed):
-            self.queued = False
+            self.queued = self.first = False
             self._lease = Lease(await dial(self.target, self._ssh, jump.connection if jump else None))
         self._failed = False
         return self._lease

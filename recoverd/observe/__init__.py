@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 from recoverd.clients.haste import Haste
@@ -199,6 +200,7 @@ class Collector:
     def _begin(self) -> None:
         self._haste.begin()
         self._pacer.begin()
+        self._network.pacer.begin()
         if self._lease:
             self._lease.begin()
 
@@ -253,7 +255,7 @@ class Collector:
         async def look() -> HostView | Unseen:
             return await self._haste.of(name, self._machine(name, memory), late.silent)
 
-        return await (look() if name in self._planes else self._pacer.look(look))
+        return await (look() if name in self._planes else self._pacer.look(look, partial(self._hosts.queued, name)))
 
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
         manifest = memory.manifests.get(name, {}).get("etcd")

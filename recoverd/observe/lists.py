@@ -6,10 +6,11 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,10 @@ from recoverd.observe.shapes import ENDPOINTS, PODS, SERVICES
 BYTES_PER_SECOND = 512 << 10
 """A list is not read again before its size divided by this: small clusters are read at every
 sweep, a list of 10 MiB every 20 s.
+"""
+LARGE = 256 << 10
+"""Bytes from which on a list whose items are those of the one before is not decoded again: to compare a megabyte takes
+a millisecond, and to decode it ten. Shorter ones are not kept in memory for it.
 """
 BARE = 1000
 """Bytes: a list without items is shorter, and one with an item is longer or is read twice."""
@@ -43,7 +48,10 @@ class Answered:
     """A list and when the API server says that it was."""
 
     body: dict[str, Any]
+    """Not to be changed: the next answer may be the same."""
     at: datetime
+    digest: bytes = b""
+    """What two lists with the same items have in common; "" where it was not made, as the list is short."""
 
 
 Read = Answered | Unseen
@@ -56,6 +64,8 @@ class Lists:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._kept: dict[str, tuple[float, Read]] = {}
+        self._large: dict[str, tuple[bytes, Any]] = {}
+        """By name: the digest of the newest list that is large, and what it was decoded to."""
         self._slices: tuple[str, str, str] | None = SLICES[0]
         self._groups: tuple[float, dict[str, str] | None] = (0.0, None)
 
@@ -154,7 +164,9 @@ class Lists:
         if (kept := self._kept.get(name)) and time.monotonic() < kept[0]:
             return kept[1]
         size: list[int] = []
-        read = await self._read(name, ask, decode, size)
+        read = await self._read(name, ask, partial(self._decoded, name, decode), size)
+        if isinstance(read, Answered) and (known := self._large.get(name)):
+            read = replace(read, digest=known[0])
         wait = (
             size[0] / BYTES_PER_SECOND
             if size
@@ -167,6 +179,21 @@ class Lists:
         else:
             self._kept.pop(name, None)  # it is read again before anybody asks for it
         return read
+
+    def _decoded(self, name: str, decode: Decode, text: bytes) -> Any:
+        """What the list says; the same object as before where its items are. What stands before them is the version of
+        all that the API server has, which changes without them.
+        """
+        if len(text) < LARGE:
+            self._large.pop(name, None)
+            return decode(text)
+        digest = blake2b(memoryview(text)[max(0, text.find(b'"items"')) :]).digest()
+        if (known := self._large.get(name)) and known[0] == digest:
+            return known[1]
+        self._large.pop(name, None)
+        body = decode(text)
+        self._large[name] = digest, body
+        return body
 
     async def _read(
         self,

@@ -177,9 +177,10 @@ def _routes(found: Mapping[str, Section], known: Routes) -> Routes:
     whole = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
     # of what was cut short, or of a machine without the tool, nothing is the same
     digest = whole if section and section.word == whole else ""
-    of_ipv6 = sum(":" in destination(line) for line in lines)
-    if max(of_ipv6, len(lines) - of_ipv6) > ROUTES:
-        return Routes(None, digest)
+    if len(lines) > ROUTES:
+        of_ipv6 = sum(":" in line and ":" in destination(line) for line in lines)
+        if max(of_ipv6, len(lines) - of_ipv6) > ROUTES:
+            return Routes(None, digest)
     return Routes(tuple(line for line in map(_route, lines) if line and " expires " not in line), digest)
 
 

@@ -42,7 +42,7 @@ from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, Questions, candidates
 from recoverd.observe.rulelook import Rules
 from recoverd.observe.rulewatch import RuleWatch
-from recoverd.observe.services import EVERYWHERE, ServicePort, fenced, service_ports, unready
+from recoverd.observe.services import EVERYWHERE, PortBook, ServicePort, fenced, unready
 
 SCRIPT = (files(__package__) / "network.sh").read_text()
 OUTPUT_LIMIT = 512 << 10
@@ -80,11 +80,11 @@ class NetworkCollector:
         self._seconds = cluster.deadlines.network
         self._lists = Lists(cluster.deadlines.api)
         self._pods = PodWatch(self._lists)
-        self._rules = RuleWatch()
+        self._rules, self._ports = RuleWatch(), PortBook()
         self._agents = AgentWatch()
         self._images = images.ImageWatch()
         self._names, self._kernels = NameWatch(), KernelWatch()
-        self._pacer = Pacer()
+        self.pacer = Pacer()
         self._round = 0
         self._reached: set[str] = set()
         self._answered: frozenset[str] = frozenset()
@@ -118,7 +118,6 @@ class NetworkCollector:
             self._back = datetime.now(UTC)
         self._missed = 0
         self._round += 1
-        self._pacer.begin()
         lists = self._lists
         read = dict(
             zip(
@@ -181,7 +180,7 @@ class _Round:
         self.on: dict[str, list[ListedPod]] = {}
         for pod in self.pods:
             self.on.setdefault(pod.node, []).append(pod)
-        self.by_family = {v6: _ports(read["services"], read["endpoints"], ipv6=v6) for v6 in FAMILIES}
+        self.by_family = {v6: _ports(of._ports, read["services"], read["endpoints"], ipv6=v6) for v6 in FAMILIES}
         self.ports = self.by_family[False]
         self.everything = self.ports | self.by_family[True]
 
@@ -234,8 +233,9 @@ class _Round:
 
     async def _looks(self, asked: Mapping[str, Questions], services: Sequence[str]) -> dict[str, HostLook | Unseen]:
         """What each machine that was asked something tells."""
-        looks = (partial(self.of.look, name, asked[name], services) for name in self.order)
-        return dict(zip(self.order, await asyncio.gather(*map(self.of._pacer.look, looks)), strict=True))
+        of, queued = self.of, self.of._hosts.queued
+        looks = (of.pacer.look(partial(of.look, n, asked[n], services), partial(queued, n)) for n in self.order)
+        return dict(zip(self.order, await asyncio.gather(*looks), strict=True))
 
     async def _unpulled(
         self, agents: Sequence[AgentView], silent: Mapping[str, SilentDns]
@@ -308,7 +308,8 @@ class _Round:
         again = await self.of._lists.endpoints_of(
             self.listed.client, [self.everything[k].name for k in doubted if k in self.everything]
         )
-        fresh = {k: p for v6 in FAMILIES for k, p in _ports(self.lists["services"], again, ipv6=v6).items()}
+        of_all, new = self.lists["services"], PortBook()
+        fresh = {k: p for v6 in FAMILIES for k, p in _ports(new, of_all, again, ipv6=v6).items()}
         return doubted, {k: p for k, p in fresh.items() if k in doubted}
 
     async def _hosts(
@@ -380,11 +381,11 @@ class _Round:
         }
 
 
-def _ports(services: Read, endpoints: Read, *, ipv6: bool) -> dict[str, ServicePort]:
+def _ports(book: PortBook, services: Read, endpoints: Read, *, ipv6: bool) -> dict[str, ServicePort]:
     if not isinstance(services, Answered) or not isinstance(endpoints, Answered):
         return {}
     try:
-        return service_ports(services.body, endpoints.body, ipv6=ipv6)
+        return book.ports(services, endpoints, ipv6=ipv6)
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
 

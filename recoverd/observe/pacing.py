@@ -51,13 +51,15 @@ class Pacer:
         """A sweep begins."""
         self._until = _now() + LONGEST
 
-    async def look(self, work: Callable[[], Awaitable[T]]) -> T | Unseen:
-        """What `work` comes to, once it is let in; `NOT_YET` where the sweep's time is over before."""
+    async def look(self, work: Callable[[], Awaitable[T]], queued: Callable[[], bool] = lambda: False) -> T | Unseen:
+        """What `work` comes to, once it is let in; `NOT_YET` where the sweep's time is over before. `queued`: whether
+        it waits for recoverd itself, which is no silence of the machine.
+        """
         await self._enter()
         if _now() > self._until:
             self._leave()
             return NOT_YET
-        place = _Place(self._leave)
+        place = _Place(self._leave, queued)
         try:
             return await work()
         finally:
@@ -95,8 +97,9 @@ class Pacer:
 class _Place:
     """Of a look that was let in; given back at its end, or once its machine is silent."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
+    def __init__(self, give_back: Callable[[], None], queued: Callable[[], bool]) -> None:
         self._give_back: Callable[[], None] | None = give_back
+        self._queued = queued
         self._wait()
 
     def leave(self) -> None:
@@ -110,7 +113,7 @@ class _Place:
 
     def _silent(self, due: float) -> None:
         # where the loop is late itself, the answer may be there
-        if _now() - due > LAG:
+        if _now() - due > LAG or self._queued():
             self._wait()
         else:
             self.leave()

@@ -15,6 +15,7 @@ from typing import Any
 
 from recoverd.model.places import authority, ip_of
 from recoverd.observe.kubelet import ListedPod
+from recoverd.observe.lists import Answered
 
 SERVICE_NAME = "kubernetes.io/service-name"
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
@@ -104,6 +105,26 @@ def service_ports(
                 key, namespace, name, authority(_canonical(ip), port["port"]), comparable, dns, found
             )
     return ports
+
+
+class PortBook:
+    """The ports of one cluster's services, which are not made again while both lists are the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[bool, tuple[tuple[bytes, bytes], dict[str, ServicePort]]] = {}
+        """By family (of IPv6 or not): the digests of both lists, and the ports."""
+
+    def ports(self, services: Answered, endpoints: Answered, *, ipv6: bool) -> dict[str, ServicePort]:
+        """As `service_ports` gives them. Not to be changed."""
+        digests = services.digest, endpoints.digest
+        known = self._made.get(ipv6)
+        if known and known[0] == digests and all(digests):
+            return known[1]
+        self._made.pop(ipv6, None)
+        made = service_ports(services.body, endpoints.body, ipv6=ipv6)
+        if all(digests):
+            self._made[ipv6] = digests, made
+        return made
 
 
 def _cluster_ip(spec: Mapping[str, Any], *, ipv6: bool) -> str:

@@ -9,7 +9,9 @@ import os
 import re
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from recoverd.observe.api import api_client
 from recoverd.observe.joining import LOOK, _offset
 from recoverd.observe.kubeconfig import read_access
 from recoverd.observe.lists import Answered, Lists
+from recoverd.observe.services import PortBook
 from tests.shells import BRIEFLY, SHELLS, command, sent
 
 from .conftest import Sshd
@@ -264,5 +267,37 @@ async def test_a_list_is_held_only_where_it_is_given_again(server: Server) -> No
             read = await lists.services(client)
             assert isinstance(read, Answered) and bool(read.body["items"]) is again
             del read
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
+
+
+async def test_a_large_list_with_the_same_items_is_what_was_made_of_it_before(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recoverd.observe.lists.LARGE", 200)
+    client = api_client(await read_access(server.kubeconfig), f"https://127.0.0.1:{server.port}")
+    lists, book, made = Lists(5.0), PortBook(), []
+    service: dict[str, Any] = {"metadata": {"name": "web"}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}}
+    slices = "/apis/discovery.k8s.io/v1/endpointslices"
+
+    def answered(version: int, address: str) -> None:
+        ready = {"addresses": [address], "conditions": {"ready": True}}
+        meta = {"name": "web-x", "labels": {"kubernetes.io/service-name": "web"}, "uid": "u" * 200}
+        items = [{"metadata": meta, "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [ready]}]
+        listed = {"metadata": {"resourceVersion": str(version)}}
+        server.answers[slices] = as_json({"kind": "EndpointSliceList", **listed, "items": items})
+        server.answers["/api/v1/services"] = as_json({"kind": "ServiceList", **listed, "items": [service] * 9})
+
+    try:
+        for version, address in ((1, "10.1.0.1"), (2, "10.1.0.1"), (3, "10.1.0.2")):
+            answered(version, address)
+            services, endpoints = await lists.services(client), await lists.endpoints(client)
+            assert isinstance(services, Answered) and isinstance(endpoints, Answered)
+            made.append((services.body, endpoints.body, book.ports(services, endpoints, ipv6=False)))
+        (a, b, first), (c, d, second), (e, f, third) = made
+        assert a is c is e and b is d and first is second, "the version of the whole list is none of its items'"
+        assert f is not b and third["/web:80"].ready[0].address == "10.1.0.2:8080" != first["/web:80"].ready[0].address
+        small = [replace(read, digest=b"") for read in (services, endpoints)]
+        assert book.ports(*small, ipv6=False) is not book.ports(*small, ipv6=False), "nothing tells that they are"
     finally:
         await client.close()  # type: ignore[no-untyped-call]

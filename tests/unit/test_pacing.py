@@ -72,6 +72,18 @@ def test_machines_that_do_not_answer_keep_the_others_waiting_for_a_moment_only()
     assert took < 4.0 + SILENT * 200 / FIRST and dead.most > FIRST
 
 
+def test_one_that_waits_for_recoverd_itself_is_not_silent() -> None:
+    """As for a login, of which there are so many at once: the others would wait behind it in vain."""
+
+    async def story() -> int:
+        pacer, machines = Pacer(), Machines(answer=4.0)
+        pacer.begin()
+        await asyncio.gather(*(pacer.look(machines.look, lambda: True) for _ in range(200)))
+        return machines.most
+
+    assert run(story()) < 2 * FIRST
+
+
 def test_a_sweep_comes_to_an_end_and_the_next_one_begins_with_those_that_were_left() -> None:
     async def story() -> None:
         pacer, slow = Pacer(), Machines(answer=SILENT)
