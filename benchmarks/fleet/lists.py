@@ -110,7 +110,7 @@ def change(layout: Layout, number: int) -> bytes:
     pods = layout.pods[layout.machines[number % len(layout.machines)].name]
     row = _row(layout, pods[number // len(layout.machines) % len(pods)])
     row["object"]["metadata"]["resourceVersion"] = str(6000 + number)
-    return body({"type": "MODIFIED", "object": _table([row])}) + b"\n"
+    return body({"type": "MODIFIED", "object": _table([row])})
 
 
 def _row(layout: Layout, pod: Pod) -> Shape:
