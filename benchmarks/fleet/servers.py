@@ -227,9 +227,10 @@ async def _changing(request: web.Request, layout: Layout) -> web.StreamResponse:
     """A watch of pods, one of which changes in every second, as in any cluster that has enough to be watched."""
     answer = web.StreamResponse(headers={"Content-Type": "application/json"})
     await answer.prepare(request)
-    for number in range(int(float(request.query.get("timeoutSeconds", "60")))):
-        await answer.write(lists.change(layout, number))
-        await asyncio.sleep(1.0)
+    with suppress(ConnectionError):
+        for number in range(int(float(request.query.get("timeoutSeconds", "60")))):
+            await answer.write(lists.change(layout, number))
+            await asyncio.sleep(1.0)
     return answer
 
 

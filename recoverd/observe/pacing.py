@@ -1,4 +1,4 @@
-"""How many machines of a cluster are looked at at once: as many as the event loop manages without being late.
+"""How many machines are looked at at once: as many as the event loop manages without being late.
 
 With all at once thousands of answers came in together, and those of the API server and of etcd waited behind them until
 their deadlines were over: a cluster of 5,000 nodes was never seen at all, with sweeps of 10 s for ever. A look's own
@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from recoverd.model.unseen import Unseen, UnseenKind
 
@@ -37,52 +38,43 @@ NOT_YET = Unseen(
 )
 
 
-class Pacer:
-    """The turnstile of one cluster's looks at its machines."""
+class Gate:
+    """The turnstile of all looks of one process: who waits is let in as they came, each cluster in its turn, so
+    that a cluster of thousands keeps no small one waiting.
+    """
 
     def __init__(self) -> None:
         self._limit = FIRST
         self._inside = 0
-        self._waiting: deque[asyncio.Future[float]] = deque()
-        self._until = math.inf
+        self._waiting: deque[deque[asyncio.Future[float]]] = deque()
+        """By cluster; none is empty."""
         self._fewer_at = -math.inf
 
-    def begin(self) -> None:
-        """A sweep begins."""
-        self._until = _now() + LONGEST
-
-    async def look(self, work: Callable[[], Awaitable[T]], queued: Callable[[], bool] = lambda: False) -> T | Unseen:
-        """What `work` comes to, once it is let in; `NOT_YET` where the sweep's time is over before. `queued`: whether
-        it waits for recoverd itself, which is no silence of the machine.
-        """
-        await self._enter()
-        if _now() > self._until:
-            self._leave()
-            return NOT_YET
-        place = _Place(self._leave, queued)
-        try:
-            return await work()
-        finally:
-            place.leave()
-
-    async def _enter(self) -> None:
+    async def enter(self, cluster: deque[asyncio.Future[float]]) -> None:
+        """Wait for a turn; `cluster` are those of the same cluster that wait."""
         if self._inside < int(self._limit) and not self._waiting:
             self._inside += 1
             return
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        if not cluster:
+            self._waiting.append(cluster)
+        cluster.append(turn)
         try:
             let_in = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()
+                self.leave()
             raise
         self._adapt(_now() - let_in)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         self._inside -= 1
         while self._waiting and self._inside < int(self._limit):
-            if not (turn := self._waiting.popleft()).done():
+            cluster = self._waiting.popleft()
+            turn = cluster.popleft()
+            if cluster:
+                self._waiting.append(cluster)
+            if not turn.done():
                 turn.set_result(_now())
                 self._inside += 1
 
@@ -92,6 +84,36 @@ class Pacer:
             self._limit += 1 / self._limit
         elif _now() - self._fewer_at > lag:
             self._limit, self._fewer_at = max(LEAST, self._limit * FEWER), _now()
+
+
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
+
+
+class Pacer:
+    """One cluster's looks at its machines."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[float]] = deque()
+        self._until = math.inf
+
+    def begin(self) -> None:
+        """A sweep begins."""
+        self._until = _now() + LONGEST
+
+    async def look(self, work: Callable[[], Awaitable[T]], queued: Callable[[], bool] = lambda: False) -> T | Unseen:
+        """What `work` comes to, once it is let in; `NOT_YET` where the sweep's time is over before. `queued`: whether
+        it waits for recoverd itself, which is no silence of the machine.
+        """
+        gate = _gates.setdefault(asyncio.get_running_loop(), Gate())
+        await gate.enter(self._waiting)
+        if _now() > self._until:
+            gate.leave()
+            return NOT_YET
+        place = _Place(gate.leave, queued)
+        try:
+            return await work()
+        finally:
+            place.leave()
 
 
 class _Place:

@@ -96,6 +96,18 @@ def test_a_sweep_comes_to_an_end_and_the_next_one_begins_with_those_that_were_le
     run(story())
 
 
+def test_a_cluster_of_thousands_keeps_no_small_one_waiting() -> None:
+    async def story() -> float:
+        machines = Machines()
+        many = asyncio.create_task(swept(Pacer(), machines, 5000))
+        await asyncio.sleep(0.25)
+        _, took = await swept(Pacer(), machines, 20)
+        assert not many.done()
+        return took if (await many)[0] == ["seen"] * 5000 else -1
+
+    assert 0 < run(story()) < 5 * Machines().answer
+
+
 def test_a_look_that_is_given_up_leaves_its_place() -> None:
     async def story() -> None:
         pacer, machines = Pacer(), Machines(answer=0.2)
