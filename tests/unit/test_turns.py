@@ -83,6 +83,16 @@ def test_turns_are_further_apart_where_recoverd_does_not_manage_them_and_as_usua
         assert max(b - a for a, b in pairwise([a for a in at if a > 720])) <= 30.0
 
 
+def test_where_sweeps_do_not_come_in_time_at_all_each_looks_at_as_few_as_usual() -> None:
+    """Otherwise all are overdue in each, and the sweeps stay as long as they are: with a hundred clusters of 50."""
+    turns, looked = Turns(30.0, 5.0), list[frozenset[str]]()
+    for turn in range(40):
+        looked.append(turns.due(MANY, turn * 50.0))
+        turns.took(replace(seen(looked[-1], turn), behind=10.0), MANY, looked[-1], (), turn * 50.0)
+    assert {len(due) for due in looked[1:]} == {10}
+    assert all(frozenset().union(*looked[k : k + 6]) == frozenset(MANY) for k in range(1, 34)), "in their order"
+
+
 def test_all_are_looked_at_in_every_sweep_of_a_small_cluster_and_where_it_is_said() -> None:
     few = MANY[:SMALL]
     turns = Turns(30.0)
